@@ -1,3 +1,23 @@
-//! x
+//! What both ends of a wire must agree on, and how every Portcullis process starts and stops.
+//!
+//! The modules stand in the order in which a connection meets them:
+//!
+//! ```text
+//! identity  who a certificate says it is
+//! tls       which certificates are believed, and by whom
+//! serve     how a connection lives: accepted, timed, closed
+//! wire      what travels on it
+//! ---
+//! config, telemetry, management, shutdown, process: how a process starts, shows itself and stops
+//! ```
+//!
+//! Never here: SQL, routes of the product, policy.
+
 pub mod identity;
 pub mod wire;
+
+pub mod config;
+pub mod telemetry;
+pub mod management;
+pub mod shutdown;
+pub mod process;

@@ -150,7 +150,9 @@ impl Certificate {
 /// client CA may use SPIFFE in its own way, and it names nobody here.
 fn spiffe_of(names: &[GeneralName<'_>]) -> Result<Option<SpiffeId>, MalformedCertificate> {
     let mut ids = names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) if uri.get(..7).is_some_and(|s| s.eq_ignore_ascii_case("spiffe:")) => Some(*uri),
+        GeneralName::URI(uri) if uri.get(..7).is_some_and(|s| s.eq_ignore_ascii_case("spiffe:")) => {
+            Some(*uri)
+        }
         _ => None,
     });
     let first = ids.next();

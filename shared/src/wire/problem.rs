@@ -105,9 +105,7 @@ impl Code {
     #[must_use]
     pub fn type_uri(self) -> String {
         match self {
-            Self::RateLimited => {
-                "https://iana.org/assignments/http-problem-types#quota-exceeded".to_owned()
-            }
+            Self::RateLimited => "https://iana.org/assignments/http-problem-types#quota-exceeded".to_owned(),
             Self::Overloaded => {
                 "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity".to_owned()
             }

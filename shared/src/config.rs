@@ -1,0 +1,37 @@
+//! Configuration: a TOML file, overridden by the environment, checked whole before anything is bound.
+//!
+//! In: a file and `PORTCULLIS_<TABLE>__<KEY>` variables (`__` separates levels; values are TOML or plain
+//! text). Out: one struct per concern. Refused, all at once and by name: unknown tables and keys, values
+//! of the wrong type or unit, and whatever the process itself finds contradictory.
+
+mod database_url;
+mod source;
+mod units;
+
+use std::{fmt::Debug, net::SocketAddr, path::Path};
+
+pub use database_url::DatabaseUrl;
+pub use source::{Faults, Source};
+pub use units::{ByteSize, Span};
+
+use crate::telemetry::LogConfig;
+
+/// The configuration of one process.
+pub trait Configuration: Sized + Debug + Send + 'static {
+    /// Takes its tables from `source`, recording faults there; the result is used only if there are none.
+    fn read(source: &mut Source) -> Self;
+
+    /// What to bind, by the name of the door.
+    fn addresses(&self) -> Vec<(&'static str, SocketAddr)>;
+
+    /// The table `[log]`.
+    fn log(&self) -> &LogConfig;
+}
+
+/// Reads a configuration; every fault is reported, not only the first.
+pub fn load<C: Configuration>(file: &Path) -> Result<C, Faults> {
+    let mut source = Source::read(file)?;
+    let config = C::read(&mut source);
+    source.finish()?;
+    Ok(config)
+}

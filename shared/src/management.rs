@@ -1,0 +1,110 @@
+//! The management listener of every process: `/livez`, `/readyz` and `/metrics` over plain HTTP.
+//!
+//! It is meant for loopback or a private network and asks for no certificate, so that a probe or a
+//! Prometheus needs none. Nothing secret is shown here.
+
+use std::{fmt, sync::Arc};
+
+use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use http::header;
+use prometheus_client::registry::Registry;
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+
+use crate::shutdown::Shutdown;
+
+/// What one check says: how it stands, or why it is not ready.
+pub type CheckResult = Result<String, String>;
+
+type Check = Box<dyn Fn() -> CheckResult + Send + Sync>;
+
+/// The named checks behind `/readyz`. All of them must hold; none may do I/O.
+#[derive(Default)]
+pub struct Readiness {
+    checks: Vec<(&'static str, Check)>,
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.checks.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Readiness {
+    /// No checks yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a check that answers from memory.
+    #[must_use]
+    pub fn check(
+        mut self,
+        name: &'static str,
+        check: impl Fn() -> CheckResult + Send + Sync + 'static,
+    ) -> Self {
+        self.checks.push((name, Box::new(check)));
+        self
+    }
+
+    /// Whether all checks hold, and each one's answer.
+    #[must_use]
+    pub fn judge(&self) -> (bool, Value) {
+        let mut ready = true;
+        let mut checks = Map::new();
+        for (name, check) in &self.checks {
+            let (ok, detail) = match check() {
+                Ok(detail) => (true, detail),
+                Err(detail) => (false, detail),
+            };
+            ready &= ok;
+            checks.insert((*name).to_owned(), json!({"ok": ok, "detail": detail}));
+        }
+        (ready, json!({"status": if ready { "ready" } else { "not_ready" }, "checks": checks}))
+    }
+}
+
+struct Management {
+    readiness: Readiness,
+    registry: Registry,
+    shutdown: Shutdown,
+}
+
+/// Serves until the soft stop. While stopping, `/readyz` answers 503.
+pub async fn serve(
+    listener: TcpListener,
+    readiness: Readiness,
+    registry: Registry,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let state = Arc::new(Management { readiness, registry, shutdown: shutdown.clone() });
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(state);
+    axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.requested().await }).await?;
+    Ok(())
+}
+
+async fn readyz(State(state): State<Arc<Management>>) -> impl IntoResponse {
+    let (ready, mut body) = state.readiness.judge();
+    let stopping = state.shutdown.is_requested();
+    if stopping {
+        body["status"] = "stopping".into();
+    }
+    let status = if ready && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(body))
+}
+
+async fn metrics(State(state): State<Arc<Management>>) -> impl IntoResponse {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &state.registry) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,143 @@
+//! How every Portcullis process starts: configuration, logs, sockets, then its `run`.
+//!
+//! In: the command line. Out: an exit code: 0, 64 for a bad configuration (sysexits `EX_USAGE`), 1 for a
+//! failure at run time. Everything that can be refused is refused before the first connection.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::net::TcpListener;
+use tracing::{error, info};
+
+use crate::{
+    config::{self, Configuration},
+    shutdown::Shutdown,
+    telemetry,
+};
+
+/// How long tasks may take to end once `run` has returned.
+const LAST_TASKS: Duration = Duration::from_secs(10);
+
+/// The options that every process has.
+#[derive(Debug, Clone, Args)]
+pub struct StartOptions {
+    /// The configuration file (TOML); PORTCULLIS_TABLE__KEY variables override it
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Check the configuration, print it as it takes effect, secrets redacted, and exit
+    #[arg(long)]
+    pub check_config: bool,
+    /// Write the addresses listened on to this file, as JSON by door (for port 0)
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub bound: Option<PathBuf>,
+    /// Stop when standard input ends, so that no process outlives the one that started it
+    #[arg(long, hide = true)]
+    pub stop_with_stdin: bool,
+}
+
+/// The bound sockets, by the name of the door.
+#[derive(Debug)]
+pub struct Listeners(BTreeMap<&'static str, TcpListener>);
+
+impl Listeners {
+    /// Binds every address; the error names the one that cannot be bound.
+    pub async fn bind(addresses: Vec<(&'static str, SocketAddr)>) -> anyhow::Result<Self> {
+        let mut listeners = BTreeMap::new();
+        for (name, address) in addresses {
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} ({name}): is it in use?"))?;
+            info!(door = name, address = %listener.local_addr()?, "listening");
+            listeners.insert(name, listener);
+        }
+        Ok(Self(listeners))
+    }
+
+    /// Takes one socket out.
+    pub fn take(&mut self, name: &str) -> anyhow::Result<TcpListener> {
+        self.0.remove(name).with_context(|| format!("no listener named {name}"))
+    }
+
+    fn write_bound(&self, file: &Path) -> anyhow::Result<()> {
+        let mut addresses = BTreeMap::new();
+        for (name, listener) in &self.0 {
+            addresses.insert(*name, listener.local_addr()?.to_string());
+        }
+        let temporary = file.with_extension("tmp");
+        std::fs::write(&temporary, serde_json::to_vec(&addresses)?)?;
+        std::fs::rename(&temporary, file)?;
+        Ok(())
+    }
+}
+
+/// Starts a process: loads its configuration, binds its sockets, runs it until it is told to stop.
+pub fn start<C, F>(options: &StartOptions, run: impl FnOnce(C, Listeners, Shutdown) -> F) -> ExitCode
+where
+    C: Configuration,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let config = match config::load::<C>(&options.config) {
+        Ok(config) => config,
+        #[expect(clippy::print_stderr, reason = "a person at a terminal reads this, before logging starts")]
+        Err(faults) => {
+            eprintln!("{faults}");
+            return ExitCode::from(64);
+        }
+    };
+    if options.check_config {
+        #[expect(clippy::print_stdout, reason = "the answer to --check-config")]
+        {
+            println!("{config:#?}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    telemetry::init(config.log());
+    let finished = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run_to_end(options, config, run)));
+    match finished {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_to_end<C, F>(
+    options: &StartOptions,
+    config: C,
+    run: impl FnOnce(C, Listeners, Shutdown) -> F,
+) -> anyhow::Result<()>
+where
+    C: Configuration,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let shutdown = Shutdown::new();
+    shutdown.obey_signals()?;
+    if options.stop_with_stdin {
+        let stop = shutdown.clone();
+        // A thread, not a task: a blocked read of standard input would keep the runtime from ending.
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            stop.request();
+        });
+    }
+    let listeners = Listeners::bind(config.addresses()).await?;
+    if let Some(file) = &options.bound {
+        listeners.write_bound(file).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let finished = run(config, listeners, shutdown.clone()).await;
+    shutdown.drained(LAST_TASKS).await;
+    finished
+}
