@@ -5,15 +5,16 @@
 //! TCP, running as root, and outliving the process that started it.
 //!
 //! ```text
-//! binaries ─▶ account ─▶ home ─▶ guardian ─▶ cluster ─▶ sql ─▶ fixture
-//! which       as whom    where   who stops   start,     psql   one per test binary,
-//! postgres    it runs    it lies it for sure stop, kill         a database per test
+//! binaries ─▶ account ─▶ home ──▶ guardian ──▶ server ─▶ cluster ─▶ sql ─▶ fixture
+//! which       as whom    where    who stops    initdb,   start,     psql   one per test binary,
+//! postgres    it runs    it lies  it for sure  ready     stop, kill        a database per test
 //! ```
 
 mod binaries;
 mod account;
 mod home;
 mod guardian;
+mod server;
 mod cluster;
 mod sql;
 mod fixture;
