@@ -1,0 +1,29 @@
+# What people run. Each target is one line of work; the work itself is in `deploy/`.
+
+# where `make run` keeps its certificates, its database and its logs
+STATE ?= .local/run
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check sqlx packages
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: packages ## build it, start everything on this machine, send one message; Ctrl-C stops it all
+	@exec cargo run --release --locked --quiet --package local -- up --state $(STATE)
+
+test: packages ## every test; they start all they need on free ports
+	cargo test --workspace --locked
+
+check: packages ## format, lints, documentation, dependency arrows, offline queries
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+	deploy/check-arrows.sh
+	deploy/prepare-queries.sh --check
+
+sqlx: packages ## write .sqlx anew, from the queries and the migrations as they are now
+	deploy/prepare-queries.sh
+
+packages:
+	@deploy/install-packages.sh
