@@ -14,6 +14,8 @@
 //! Never here: SQL, routes of the product, policy.
 
 pub mod identity;
+pub mod tls;
+pub mod serve;
 pub mod wire;
 
 pub mod config;

@@ -1,0 +1,59 @@
+//! What a connection is doing, as far as its deadlines care: how many requests are being answered, and
+//! since when there has been none. Written by the requests, read by the socket.
+
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+/// Counters of one connection. `Relaxed` is enough: a deadline that is read a moment late is no error.
+#[derive(Debug)]
+pub(super) struct Activity {
+    since: Instant,
+    in_flight: AtomicU32,
+    /// Milliseconds after `since` at which the last request ended; 0 while there was none.
+    last_end: AtomicU64,
+}
+
+/// What the deadlines of a connection depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No request has come yet, since the handshake.
+    Fresh(Instant),
+    /// At least one request is being answered.
+    Busy,
+    /// None is, since then.
+    Idle(Instant),
+}
+
+/// One request being answered; it ends when this is dropped, answered or not.
+pub(super) struct InFlight<'a>(&'a Activity);
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), in_flight: AtomicU32::new(0), last_end: AtomicU64::new(0) }
+    }
+
+    pub(super) fn begin(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Relaxed);
+        InFlight(self)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        if self.in_flight.load(Relaxed) > 0 {
+            return Phase::Busy;
+        }
+        match self.last_end.load(Relaxed) {
+            0 => Phase::Fresh(self.since),
+            millis => Phase::Idle(self.since + Duration::from_millis(millis)),
+        }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let millis = u64::try_from(self.0.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.last_end.store(millis.max(1), Relaxed);
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}

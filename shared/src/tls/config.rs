@@ -1,0 +1,133 @@
+//! rustls configurations, the only ones in the tree.
+//!
+//! In: files. Out: a [`DoorTls`] for whoever listens, a `ClientConfig` for whoever connects. TLS 1.3 and
+//! 1.2, post-quantum key exchange first, no 0-RTT, no key log.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rustls::{
+    ClientConfig, ServerConfig,
+    server::{NoServerSessionStorage, ServerSessionMemoryCache},
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use serde::Deserialize;
+
+use super::{
+    ClientVerifier, Handshake, ServerVerifier, TlsFileError, TrustBundle,
+    files::{read_certificates, read_key},
+    provider,
+};
+use crate::{config::Source, identity::Role};
+
+/// Sessions that one door remembers for resumption.
+const RESUMABLE_SESSIONS: usize = 4_096;
+
+/// Our own certificate and its key, for the tables that name them.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Identity {
+    /// PEM: the leaf and the CAs between it and the root.
+    pub certificate: PathBuf,
+    /// PEM, not encrypted; readable by this process alone.
+    pub key: PathBuf,
+}
+
+impl Identity {
+    /// Resolves both paths against the configuration file.
+    pub fn resolve(&mut self, table: &str, source: &mut Source) {
+        source.require_file(&format!("{table}.certificate"), &mut self.certificate);
+        source.require_file(&format!("{table}.key"), &mut self.key);
+    }
+
+    /// Reads both files and checks that they belong together.
+    pub fn load(&self) -> Result<Arc<CertifiedKey>, TlsFileError> {
+        let chain = read_certificates(&self.certificate)?;
+        let key = read_key(&self.key)?;
+        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
+            let key = self.key.display();
+            TlsFileError::Identity {
+                file: self.certificate.clone(),
+                text: format!("does not go with the key {key}: {error}"),
+            }
+        })?;
+        Ok(Arc::new(certified))
+    }
+}
+
+/// The HTTP versions offered in ALPN, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocols {
+    /// HTTP/2 and HTTP/1.1.
+    Both,
+    /// HTTP/2 alone, for hops where both ends are ours.
+    Http2,
+}
+
+impl Protocols {
+    fn alpn(self) -> Vec<Vec<u8>> {
+        let all = [b"h2".to_vec(), b"http/1.1".to_vec()];
+        match self {
+            Self::Both => all.into(),
+            Self::Http2 => all[..1].into(),
+        }
+    }
+}
+
+/// What a listening door needs for its handshakes; replaced whole on reload.
+#[derive(Debug)]
+pub struct DoorTls {
+    /// For rustls.
+    pub config: Arc<ServerConfig>,
+    /// The verifier inside it, for chains of resumed sessions.
+    pub verifier: Arc<ClientVerifier>,
+}
+
+/// A door that asks everybody for a certificate out of `bundle`.
+///
+/// Resumption is offered because it carries no authorization: the chain is verified anew after the
+/// handshake and every request is authorised. Strict mode has none, since the verifier, which alone
+/// sends alerts there, does not run on resumption. Each door has a session storage of its own.
+pub fn door_tls(
+    identity: &Identity,
+    bundle: Arc<TrustBundle>,
+    handshake: Handshake,
+) -> Result<DoorTls, TlsFileError> {
+    let key = identity.load()?;
+    let verifier = Arc::new(ClientVerifier::new(bundle, handshake));
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refused(identity, &error))?
+        .with_client_cert_verifier(verifier.clone())
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+    config.alpn_protocols = Protocols::Both.alpn();
+    if verifier.handshake() == Handshake::Strict {
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    } else {
+        config.session_storage = ServerSessionMemoryCache::new(RESUMABLE_SESSIONS);
+        config.send_tls13_tickets = 1;
+    }
+    Ok(DoorTls { config: Arc::new(config), verifier })
+}
+
+/// A client with our identity that believes services of `role` out of `bundle` and nobody else.
+pub fn client_config(
+    identity: &Identity,
+    bundle: Arc<TrustBundle>,
+    role: Role,
+    protocols: Protocols,
+) -> Result<ClientConfig, TlsFileError> {
+    let key = identity.load()?;
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refused(identity, &error))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(bundle, role)))
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+    config.alpn_protocols = protocols.alpn();
+    Ok(config)
+}
+
+fn refused(identity: &Identity, error: &rustls::Error) -> TlsFileError {
+    TlsFileError::Identity { file: identity.certificate.clone(), text: error.to_string() }
+}

@@ -1,0 +1,75 @@
+//! Verifying the service that we connect to: its path, its name *and* its role.
+//!
+//! The name alone would let any service certificate for the same host, a worker's on the same machine,
+//! pose as a main server.
+
+use std::sync::Arc;
+
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use webpki::EndEntityCert;
+
+use super::{Purpose, TrustBundle, error::rustls_error, provider, verify_path};
+use crate::identity::{Role, Workload};
+
+/// Verifies servers against one bundle and one role.
+#[derive(Debug)]
+pub struct ServerVerifier {
+    bundle: Arc<TrustBundle>,
+    role: Role,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerVerifier {
+    /// A verifier that accepts services of one role.
+    #[must_use]
+    pub fn new(bundle: Arc<TrustBundle>, role: Role) -> Self {
+        Self { bundle, role, provider: provider() }
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let peer = verify_path(&self.bundle, end_entity, intermediates, now, Purpose::Server, false)?;
+        EndEntityCert::try_from(end_entity)
+            .and_then(|leaf| leaf.verify_is_valid_for_subject_name(server_name))
+            .map_err(rustls_error)?;
+        match peer.certificate.spiffe.map(|id| id.workload) {
+            Some(Workload::Service(role, _)) if role == self.role => Ok(ServerCertVerified::assertion()),
+            _ => Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
