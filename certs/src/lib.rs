@@ -1,1 +1,29 @@
-//! skeleton
+//! The certificate authority: one root, an issuing CA for clients and one for services.
+//!
+//! The path of a certificate: a request names its holder ([`ClientRequest`], [`ServiceRequest`]) → the
+//! [`Authority`] makes a [`LeafRequest`] of it → an [`Issuer`] signs a [`Leaf`] → an [`Issued`] certificate is
+//! written to the PKI's folder ([`folder`]) → it is registered in the database ([`register`]), or the
+//! SQL that would do so is printed ([`statement`]).
+//!
+//! All signing happens in memory; nothing here serves or verifies connections.
+
+pub mod cli;
+mod host;
+mod trust_domain;
+mod leaf;
+mod issuer;
+mod crl;
+mod authority;
+mod issued;
+mod files;
+pub mod folder;
+pub mod register;
+pub mod statement;
+
+pub use authority::{Authority, ClientRequest, ServiceRequest};
+pub use crl::{MalformedCrl, RevocationList, Revoked, RevokedReason};
+pub use host::{Host, InvalidHost};
+pub use issued::Issued;
+pub use issuer::{IssueError, Issuer};
+pub use leaf::{KeyUsage, Leaf, LeafRequest, PrivateKey, Purpose};
+pub use trust_domain::{InvalidTrustDomain, TrustDomain};

@@ -1,0 +1,91 @@
+//! A certificate revocation list (RFC 5280 §5): signed by an issuer, kept as a file and in the table `crls`.
+//!
+//! In: PEM. Out: the list with what the table records of it. Refused: a list without number, key identifier or
+//! next update, which the RFC requires.
+
+pub use rcgen::RevocationReason as RevokedReason;
+use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject};
+use time::OffsetDateTime;
+use x509_parser::prelude::{CertificateRevocationList, FromDer, ParsedExtension};
+
+/// One entry of a revocation list.
+#[derive(Debug, Clone)]
+pub struct Revoked {
+    /// The certificate's serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// When it was revoked.
+    pub revoked_at: OffsetDateTime,
+    /// Why (RFC 5280 §5.3.1).
+    pub reason: RevokedReason,
+}
+
+/// A signed revocation list with what the database records of it.
+#[derive(Debug, Clone)]
+pub struct RevocationList {
+    pem: String,
+    der: CertificateRevocationListDer<'static>,
+    /// The issuer's name, DER.
+    pub issuer_name: Vec<u8>,
+    /// The identifier of the key that signed it.
+    pub issuer_key_id: Vec<u8>,
+    /// CRLNumber: only ever grows.
+    pub number: u64,
+    /// When it was signed.
+    pub this_update: OffsetDateTime,
+    /// When the next one is due.
+    pub next_update: OffsetDateTime,
+}
+
+/// Why a revocation list cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum MalformedCrl {
+    /// Neither PEM nor, inside it, a CRL.
+    #[error("not a PEM-encoded revocation list")]
+    Encoding,
+    /// Required by RFC 5280 §5.1.2.5 and §5.2.
+    #[error("the revocation list has no {0}")]
+    Missing(&'static str),
+}
+
+impl RevocationList {
+    /// Reads one list. Its signature is *not* verified here.
+    pub fn from_pem(pem: String) -> Result<Self, MalformedCrl> {
+        let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes())
+            .map_err(|_| MalformedCrl::Encoding)?;
+        let (rest, crl) = CertificateRevocationList::from_der(&der).map_err(|_| MalformedCrl::Encoding)?;
+        if !rest.is_empty() {
+            return Err(MalformedCrl::Encoding);
+        }
+        let issuer_key_id =
+            crl.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    id.key_identifier.as_ref().map(|id| id.0.to_vec())
+                }
+                _ => None,
+            });
+        let number = crl.crl_number().and_then(|number| u64::try_from(number).ok());
+        let next_update = crl.next_update().ok_or(MalformedCrl::Missing("next update"))?.to_datetime();
+        let list = Self {
+            issuer_name: crl.issuer().as_raw().to_vec(),
+            issuer_key_id: issuer_key_id.ok_or(MalformedCrl::Missing("authority key identifier"))?,
+            number: number.ok_or(MalformedCrl::Missing("number below 2^64"))?,
+            this_update: crl.last_update().to_datetime(),
+            next_update,
+            der: der.clone(),
+            pem,
+        };
+        Ok(list)
+    }
+
+    /// The list in PEM, as it lies in a file.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The list in DER, as it lies in the database.
+    #[must_use]
+    pub fn der(&self) -> &CertificateRevocationListDer<'static> {
+        &self.der
+    }
+}

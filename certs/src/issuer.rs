@@ -1,0 +1,209 @@
+//! One certificate authority: its certificate and, unless it was taken away, its key.
+//!
+//! In: requests for leaves, issuing CAs and revocation lists. Out: what was asked for, signed. Refused: signing
+//! without the key, and a key that does not belong to the certificate.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams, SerialNumber,
+};
+use rustls_pki_types::{
+    CertificateDer,
+    pem::{self, PemObject},
+};
+use shared::identity::{Certificate, MalformedCertificate, Role};
+use time::OffsetDateTime;
+
+use crate::{
+    MalformedCrl, RevocationList, Revoked,
+    leaf::{Leaf, LeafRequest, ORGANIZATION, PrivateKey, generate_key, random_serial},
+};
+
+/// Why nothing was issued.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The client's domain cannot be written into a certificate.
+    #[error("the domain is 1 to 64 characters out of A-Z, a-z, 0-9, '.', '_' and '-', such as example.com")]
+    Domain,
+    /// A certificate that is valid for no time.
+    #[error("the validity must be at least one day")]
+    NoDays,
+    /// RFC 5280 §6.1 would refuse it from that day on, so nobody is told a later one.
+    #[error("the certificate would outlive the {issuer}, which ends in {days_left} days: ask for fewer days")]
+    OutlivesIssuer {
+        /// Which CA.
+        issuer: &'static str,
+        /// For how many days it can still issue.
+        days_left: i64,
+    },
+    /// Callers check the name of the server they reach.
+    #[error("a {0} is called by name: give it at least one host, such as --host {0}.example.com")]
+    NoHost(Role),
+    /// The key of this CA is kept elsewhere.
+    #[error("the key of the {0} is not here: bring it back for the time of this step")]
+    KeyAbsent(&'static str),
+    /// Files of two CAs were mixed up.
+    #[error("the key of the {0} does not belong to its certificate: restore both from the same backup")]
+    KeyMismatch(&'static str),
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    NoRandomness,
+    /// A file that should hold a certificate holds none.
+    #[error("no PEM certificate found")]
+    NoCertificate,
+    /// Not PEM.
+    #[error("not a PEM file")]
+    Pem(#[from] pem::Error),
+    /// Not a certificate.
+    #[error(transparent)]
+    Certificate(#[from] MalformedCertificate),
+    /// Not a revocation list.
+    #[error(transparent)]
+    Crl(#[from] MalformedCrl),
+    /// Encoding or signing failed.
+    #[error("signing failed")]
+    Signing(#[from] rcgen::Error),
+}
+
+/// A CA that signs leaves, issuing CAs and its own revocation list.
+#[derive(Debug)]
+pub struct Issuer {
+    title: &'static str,
+    certificate_pem: String,
+    certificate: CertificateDer<'static>,
+    facts: Certificate,
+    signer: Option<rcgen::Issuer<'static, KeyPair>>,
+}
+
+/// What a new CA is: its common name, its validity, how many CAs may stand between it and a leaf.
+pub(crate) struct NewCa {
+    pub(crate) title: &'static str,
+    pub(crate) common_name: &'static str,
+    pub(crate) not_before: OffsetDateTime,
+    pub(crate) not_after: OffsetDateTime,
+    pub(crate) path_length: Option<u8>,
+}
+
+impl NewCa {
+    pub(crate) fn self_signed(&self) -> Result<Issuer, IssueError> {
+        let key = generate_key()?;
+        let certificate = self.parameters()?.self_signed(&key)?;
+        Issuer::new(self.title, certificate.pem(), Some(key))
+    }
+
+    fn parameters(&self) -> Result<CertificateParams, IssueError> {
+        let mut parameters = CertificateParams::default();
+        parameters.serial_number = Some(random_serial()?);
+        parameters.not_before = self.not_before;
+        parameters.not_after = self.not_after;
+        parameters.distinguished_name = DistinguishedName::new();
+        parameters.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
+        parameters.distinguished_name.push(DnType::CommonName, self.common_name);
+        parameters.is_ca =
+            IsCa::Ca(self.path_length.map_or(BasicConstraints::Unconstrained, BasicConstraints::Constrained));
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        parameters.use_authority_key_identifier_extension = true;
+        Ok(parameters)
+    }
+}
+
+impl Issuer {
+    /// `title` is what messages call it. Refused: a key of another certificate.
+    pub(crate) fn new(
+        title: &'static str,
+        certificate_pem: String,
+        key: Option<KeyPair>,
+    ) -> Result<Self, IssueError> {
+        let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())?;
+        let facts = Certificate::parse(&certificate)?;
+        let signer = match key {
+            None => None,
+            Some(key) if key.subject_public_key_info() == facts.public_key => {
+                Some(rcgen::Issuer::from_ca_cert_der(&certificate, key)?)
+            }
+            Some(_) => return Err(IssueError::KeyMismatch(title)),
+        };
+        Ok(Self { title, certificate_pem, certificate, facts, signer })
+    }
+
+    /// Makes a key and signs a certificate for it that says what `request` says, unchecked.
+    pub fn sign(&self, request: &LeafRequest) -> Result<Leaf, IssueError> {
+        let key = generate_key()?;
+        let certificate = request.parameters()?.signed_by(&key, self.signer()?)?;
+        Leaf::new(certificate.pem() + &self.certificate_pem, &key)
+    }
+
+    pub(crate) fn sign_ca(&self, ca: &NewCa) -> Result<Self, IssueError> {
+        let key = generate_key()?;
+        let certificate = ca.parameters()?.signed_by(&key, self.signer()?)?;
+        Self::new(ca.title, certificate.pem(), Some(key))
+    }
+
+    /// Signs a revocation list (RFC 5280 §5: version 2, with its number and this key's identifier).
+    /// `number` must be above that of the list before.
+    pub fn sign_crl(
+        &self,
+        number: u64,
+        this_update: OffsetDateTime,
+        next_update: OffsetDateTime,
+        revoked: &[Revoked],
+    ) -> Result<RevocationList, IssueError> {
+        let parameters = CertificateRevocationListParams {
+            this_update,
+            next_update,
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: self
+                .facts
+                .key_id
+                .clone()
+                .map_or(KeyIdMethod::Sha256, KeyIdMethod::PreSpecified),
+        };
+        let crl = parameters.signed_by(self.signer()?)?;
+        Ok(RevocationList::from_pem(crl.pem()?)?)
+    }
+
+    fn signer(&self) -> Result<&rcgen::Issuer<'static, KeyPair>, IssueError> {
+        self.signer.as_ref().ok_or(IssueError::KeyAbsent(self.title))
+    }
+
+    /// What messages call this CA, such as "clients CA".
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// The CA certificate, PEM.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// The CA certificate, DER.
+    #[must_use]
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// What the CA certificate says.
+    #[must_use]
+    pub fn facts(&self) -> &Certificate {
+        &self.facts
+    }
+
+    /// The CA's private key, unless it is kept elsewhere.
+    #[must_use]
+    pub fn key(&self) -> Option<PrivateKey> {
+        self.signer.as_ref().map(|signer| PrivateKey::from_pem(signer.key().serialize_pem()))
+    }
+}
+
+fn entry(revoked: &Revoked) -> RevokedCertParams {
+    RevokedCertParams {
+        serial_number: SerialNumber::from_slice(&revoked.serial),
+        revocation_time: revoked.revoked_at,
+        reason_code: Some(revoked.reason),
+        invalidity_date: None,
+    }
+}

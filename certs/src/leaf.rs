@@ -1,0 +1,236 @@
+//! A leaf: what a certificate is asked to say, and the certificate with its key.
+//!
+//! A [`LeafRequest`] is signed as it stands. That is what tests need, which make expired, mistaken and forged
+//! certificates of it; what may be issued to anybody is decided by [`crate::Authority`].
+
+use std::fmt;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject},
+};
+use shared::identity::{Certificate, Fingerprint};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use crate::{Host, IssueError};
+
+/// The organization named in every certificate.
+pub(crate) const ORGANIZATION: &str = "MessageBroker";
+
+/// What a key may be used for in TLS (RFC 5280 §4.2.1.12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be a TLS server.
+    ServerAuth,
+    /// To be a TLS client.
+    ClientAuth,
+    /// To sign code; here only to be refused.
+    CodeSigning,
+}
+
+/// What a key may sign (RFC 5280 §4.2.1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUsage {
+    /// Handshakes.
+    DigitalSignature,
+    /// Certificates.
+    KeyCertSign,
+    /// Revocation lists.
+    CrlSign,
+}
+
+/// Everything that a leaf certificate will say, but for its serial number, its key and its issuer.
+#[derive(Debug, Clone)]
+pub struct LeafRequest {
+    /// CN of the subject.
+    pub common_name: String,
+    /// OU of the subject; a client's domain.
+    pub organizational_unit: Option<String>,
+    /// URI subject alternative names: the SPIFFE id.
+    pub uris: Vec<String>,
+    /// DNS and IP subject alternative names.
+    pub hosts: Vec<Host>,
+    /// First second of validity.
+    pub not_before: OffsetDateTime,
+    /// Last second of validity.
+    pub not_after: OffsetDateTime,
+    /// Extended key usage; none leaves the extension out.
+    pub purposes: Vec<Purpose>,
+    /// Key usage, critical; none leaves the extension out.
+    pub key_usages: Vec<KeyUsage>,
+    /// `CA:TRUE` in the basic constraints, which no leaf should have.
+    pub authority: bool,
+}
+
+impl LeafRequest {
+    /// Makes a key and signs the certificate with that same key: nobody vouches for it.
+    pub fn self_signed(&self) -> Result<Leaf, IssueError> {
+        let key = generate_key()?;
+        let certificate = self.parameters()?.self_signed(&key)?;
+        Leaf::new(certificate.pem(), &key)
+    }
+
+    pub(crate) fn parameters(&self) -> Result<CertificateParams, IssueError> {
+        let mut parameters = CertificateParams::default();
+        parameters.serial_number = Some(random_serial()?);
+        parameters.not_before = self.not_before;
+        parameters.not_after = self.not_after;
+        parameters.distinguished_name = DistinguishedName::new();
+        parameters.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
+        if let Some(unit) = &self.organizational_unit {
+            parameters.distinguished_name.push(DnType::OrganizationalUnitName, unit.as_str());
+        }
+        parameters.distinguished_name.push(DnType::CommonName, self.common_name.as_str());
+        for uri in &self.uris {
+            parameters.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
+        }
+        for host in &self.hosts {
+            parameters.subject_alt_names.push(match host {
+                Host::Dns(name) => SanType::DnsName(name.as_str().try_into()?),
+                Host::Ip(address) => SanType::IpAddress(*address),
+            });
+        }
+        parameters.is_ca =
+            if self.authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        parameters.use_authority_key_identifier_extension = true;
+        parameters.extended_key_usages = self.purposes.iter().map(|purpose| purpose.written()).collect();
+        parameters.key_usages = self.key_usages.iter().map(|usage| usage.written()).collect();
+        Ok(parameters)
+    }
+}
+
+impl Purpose {
+    fn written(self) -> ExtendedKeyUsagePurpose {
+        match self {
+            Self::ServerAuth => ExtendedKeyUsagePurpose::ServerAuth,
+            Self::ClientAuth => ExtendedKeyUsagePurpose::ClientAuth,
+            Self::CodeSigning => ExtendedKeyUsagePurpose::CodeSigning,
+        }
+    }
+}
+
+impl KeyUsage {
+    fn written(self) -> KeyUsagePurpose {
+        match self {
+            Self::DigitalSignature => KeyUsagePurpose::DigitalSignature,
+            Self::KeyCertSign => KeyUsagePurpose::KeyCertSign,
+            Self::CrlSign => KeyUsagePurpose::CrlSign,
+        }
+    }
+}
+
+/// A new ECDSA P-256 key: three times the handshakes per second of RSA-2048.
+pub(crate) fn generate_key() -> Result<KeyPair, IssueError> {
+    Ok(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)
+}
+
+/// 20 octets, the longest that RFC 5280 §4.1.2.2 allows: the top bit is clear, so that the number is positive,
+/// and the next one set, so that it is never shorter and never zero. 158 random bits need no counter to be unique.
+pub(crate) fn random_serial() -> Result<SerialNumber, IssueError> {
+    let mut octets = [0; 20];
+    aws_lc_rs::rand::fill(&mut octets).map_err(|_| IssueError::NoRandomness)?;
+    octets[0] = octets[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&octets))
+}
+
+/// A certificate, the issuing CA behind it, and the private key.
+#[derive(Debug, Clone)]
+pub struct Leaf {
+    chain_pem: String,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKey,
+    facts: Certificate,
+}
+
+impl Leaf {
+    pub(crate) fn new(chain_pem: String, key: &KeyPair) -> Result<Self, IssueError> {
+        Self::from_pem(chain_pem, PrivateKey::from_pem(key.serialize_pem()))
+    }
+
+    /// Reads back what was written: the leaf first, then its issuers. The key is not compared.
+    pub(crate) fn from_pem(chain_pem: String, key: PrivateKey) -> Result<Self, IssueError> {
+        let chain: Vec<_> =
+            CertificateDer::pem_slice_iter(chain_pem.as_bytes()).collect::<Result<_, pem::Error>>()?;
+        let facts = Certificate::parse(chain.first().ok_or(IssueError::NoCertificate)?)?;
+        Ok(Self { chain_pem, chain, key, facts })
+    }
+
+    /// The certificate and its issuing CA, PEM: what `curl --cert` takes.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        &self.chain_pem
+    }
+
+    /// The certificate and its issuing CA, DER, the leaf first.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// The private key.
+    #[must_use]
+    pub fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
+    /// What the certificate says: serial, validity, names, key identifiers.
+    #[must_use]
+    pub fn facts(&self) -> &Certificate {
+        &self.facts
+    }
+
+    /// SHA-256 of the certificate's DER.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.facts.fingerprint
+    }
+
+    /// First second of validity.
+    #[must_use]
+    pub fn not_before(&self) -> OffsetDateTime {
+        moment(self.facts.validity.not_before)
+    }
+
+    /// Last second of validity.
+    #[must_use]
+    pub fn not_after(&self) -> OffsetDateTime {
+        moment(self.facts.validity.not_after)
+    }
+}
+
+/// X.509 cannot name a moment that `time` cannot: years have four digits in both.
+fn moment(unix_seconds: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// A private key as PKCS#8 PEM; wiped from memory when dropped, and never shown.
+#[derive(Clone)]
+pub struct PrivateKey(Zeroizing<String>);
+
+impl PrivateKey {
+    pub(crate) fn from_pem(pem: String) -> Self {
+        Self(Zeroizing::new(pem))
+    }
+
+    /// The key in PEM: what `curl --key` takes.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.0
+    }
+
+    /// The key in DER, for rustls.
+    pub fn der(&self) -> Result<PrivateKeyDer<'static>, pem::Error> {
+        PrivateKeyDer::from_pem_slice(self.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(private key)")
+    }
+}

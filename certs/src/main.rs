@@ -1,0 +1,3 @@
+//! The certificate authority on the command line.
+
+fn main() {}
