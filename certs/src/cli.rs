@@ -1,1 +1,147 @@
-//! Command line.
+//! The command line: `portcullis-certs init-ca` and `portcullis-certs issue KIND NAME`.
+//!
+//! In: a verb and, before or after it, the folder of the PKI and the database. Out: words for people, and exit code 0
+//! (done), 1 (refused or failed: the reason is on standard error) or 2 (not understood).
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use shared::{
+    config::DatabaseUrl,
+    identity::{Name, Role, Workload},
+};
+
+use crate::{ClientRequest, Host, ServiceRequest, TrustDomain};
+
+mod database;
+mod init_ca;
+mod issue;
+
+use issue::Request;
+
+/// The certificate authority of Portcullis: makes the CA, and certificates for clients and services.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis-certs", version, propagate_version = true)]
+struct CommandLine {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Where the PKI and its database are.
+#[derive(Debug, Args)]
+struct Place {
+    /// The folder of the certificate authority
+    #[arg(long, global = true, value_name = "DIR", default_value = "pki")]
+    dir: PathBuf,
+    /// The database to register in, a libpq URI; without it the SQL is printed instead
+    #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<DatabaseUrl>,
+    /// Allow a database over TCP without sslmode=verify-full
+    #[arg(long, global = true)]
+    unsafe_plaintext_database: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a root, an issuing CA for clients and one for services, with empty revocation lists
+    InitCa {
+        /// The first part of the SPIFFE ids in every certificate
+        #[arg(long, value_name = "DOMAIN", default_value_t)]
+        trust_domain: TrustDomain,
+    },
+    /// Issue a certificate with a new key, and register it in the database
+    Issue {
+        #[command(subcommand)]
+        holder: Holder,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Holder {
+    /// For a client, which sends messages through the proxy
+    Client {
+        /// The client's id: the CN, the folder and the `client_id` in the database
+        name: Name,
+        /// The client's domain: the OU
+        #[arg(long, default_value = "default")]
+        domain: String,
+        /// Validity in days
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..))]
+        days: u32,
+    },
+    /// For a proxy, which clients call by its hosts
+    Proxy(Service),
+    /// For a main server, which proxies and workers call by its hosts
+    MainServer(Service),
+    /// For a worker
+    Worker(Service),
+    /// For a person or tool that looks after clients and queues
+    Operator(Service),
+}
+
+#[derive(Debug, Args)]
+struct Service {
+    /// The service's name, unique within its role
+    name: Name,
+    /// A DNS name or IP address it is called by; may be repeated, or several separated by commas
+    #[arg(long = "host", value_name = "HOST", value_delimiter = ',')]
+    hosts: Vec<Host>,
+    /// Validity in days
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..))]
+    days: u32,
+}
+
+impl Holder {
+    fn request(self) -> Request {
+        let (role, service) = match self {
+            Self::Client { name, domain, days } => {
+                return Request::Client(name, ClientRequest { domain, days });
+            }
+            Self::Proxy(service) => (Role::Proxy, service),
+            Self::MainServer(service) => (Role::MainServer, service),
+            Self::Worker(service) => (Role::Worker, service),
+            Self::Operator(service) => (Role::Operator, service),
+        };
+        Request::Service(role, service.name, ServiceRequest { hosts: service.hosts, days: service.days })
+    }
+}
+
+/// Reads the command line of this process and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let CommandLine { place, verb } = CommandLine::parse();
+    let mut out = io::stdout().lock();
+    let done = run(&place, verb, &mut out).and_then(|()| Ok(out.flush()?));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // nobody is left to be told when standard error is closed as well
+            let _ = writeln!(io::stderr(), "portcullis-certs: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(place: &Place, verb: Verb, out: &mut dyn Write) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match verb {
+            Verb::InitCa { trust_domain } => init_ca::run(place, trust_domain, out).await,
+            Verb::Issue { holder } => issue::run(place, holder.request(), out).await,
+        }
+    })
+}
+
+/// What people call a holder: `client client_001`, `worker w1`.
+fn title(holder: &Workload) -> String {
+    match holder {
+        Workload::Client(name) => format!("client {name}"),
+        Workload::Service(role, name) => format!("{role} {name}"),
+    }
+}

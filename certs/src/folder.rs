@@ -10,7 +10,8 @@ use std::{
 };
 
 use rcgen::KeyPair;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::{
     Authority, IssueError, Issuer, RevocationList, TrustDomain,
@@ -20,7 +21,7 @@ use crate::{
 
 mod holder;
 
-pub use holder::{Staged, folder_of};
+pub use holder::{Staged, folder_of, vacant};
 
 /// Why the folder could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,7 @@ pub enum FolderError {
 }
 
 /// What `ca.toml` holds. Written last by `init-ca`: where it lies, the CA is complete.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
     trust_domain: TrustDomain,
@@ -65,23 +66,43 @@ struct Settings {
 
 const SETTINGS: &str = "ca.toml";
 
+/// Every file of the CA, in the order of writing. The root's key first: of two `init-ca` at once, one fails there.
+/// The settings last: they say that all is there.
+const FILES: [&str; 10] = [
+    "ca.key",
+    "clients-ca.key",
+    "services-ca.key",
+    "ca.crt",
+    "clients-ca.crt",
+    "services-ca.crt",
+    "crl/root.pem",
+    "crl/revoked.pem",
+    "crl/services.pem",
+    SETTINGS,
+];
+
 impl Authority {
-    /// Writes a new CA into `dir`, which is made if need be. On failure what was written is removed again.
-    pub fn save(&self, dir: &Path) -> Result<(), FolderError> {
+    /// Refuses a folder in which a CA lies already, whole or in part.
+    pub fn vacant(dir: &Path) -> Result<(), FolderError> {
         if dir.join(SETTINGS).exists() {
             return Err(FolderError::AuthorityExists(dir.to_owned()));
         }
+        let in_the_way = FILES.into_iter().map(|name| dir.join(name)).find(|path| path.exists());
+        in_the_way.map_or(Ok(()), |path| Err(FolderError::InTheWay(path)))
+    }
+
+    /// Writes a new CA into `dir`, which is made if need be. On failure what was written is removed again.
+    pub fn save(&self, dir: &Path) -> Result<(), FolderError> {
+        Self::vacant(dir)?;
         let files = self.files();
-        if let Some((name, ..)) = files.iter().find(|(name, ..)| dir.join(name).exists()) {
-            return Err(FolderError::InTheWay(dir.join(name)));
-        }
         for folder in [dir.to_owned(), dir.join("crl"), dir.join("clients"), dir.join("services")] {
             create_folder(&folder).map_err(|error| FolderError::Write(folder, error))?;
         }
-        for (written, (name, contents, readers)) in files.iter().enumerate() {
+        for (written, (name, contents)) in files.iter().enumerate() {
             let path = dir.join(name);
-            if let Err(error) = write_new(&path, contents.as_bytes(), *readers) {
-                for (name, ..) in &files[..written] {
+            let readers = if name.ends_with(".key") { Readers::Owner } else { Readers::Everybody };
+            if let Err(error) = write_new(&path, contents.as_bytes(), readers) {
+                for (name, _) in &files[..written] {
                     let _ = fs::remove_file(dir.join(name));
                 }
                 return Err(FolderError::Write(path, error));
@@ -90,30 +111,28 @@ impl Authority {
         Ok(())
     }
 
-    /// Every file of the CA. The root's key first: of two `init-ca` at once, one fails there. The settings last:
-    /// they say that all is there.
-    fn files(&self) -> Vec<(&'static str, zeroize::Zeroizing<String>, Readers)> {
+    /// What goes into each of [`FILES`]; nothing for a key that is not here.
+    fn files(&self) -> Vec<(&'static str, Zeroizing<String>)> {
         let [root_crl, clients_crl, services_crl] = self.crls();
         let key = |issuer: &Issuer| issuer.key().map(|key| key.pem().to_owned());
-        let settings = format!(
-            "# written by portcullis-certs init-ca\ntrust_domain = \"{}\"\n",
-            self.trust_domain() // of characters that need no escape
-        );
-        [
-            ("ca.key", key(self.root()), Readers::Owner),
-            ("clients-ca.key", key(self.clients()), Readers::Owner),
-            ("services-ca.key", key(self.services()), Readers::Owner),
-            ("ca.crt", Some(self.root().certificate_pem().to_owned()), Readers::Everybody),
-            ("clients-ca.crt", Some(self.clients().certificate_pem().to_owned()), Readers::Everybody),
-            ("services-ca.crt", Some(self.services().certificate_pem().to_owned()), Readers::Everybody),
-            ("crl/root.pem", Some(root_crl.pem().to_owned()), Readers::Everybody),
-            ("crl/revoked.pem", Some(clients_crl.pem().to_owned()), Readers::Everybody),
-            ("crl/services.pem", Some(services_crl.pem().to_owned()), Readers::Everybody),
-            (SETTINGS, Some(settings), Readers::Everybody),
-        ]
-        .into_iter()
-        .filter_map(|(name, contents, readers)| Some((name, zeroize::Zeroizing::new(contents?), readers)))
-        .collect()
+        let certificate = |issuer: &Issuer| Some(issuer.certificate_pem().to_owned());
+        // the trust domain consists of characters that need no escape
+        let settings =
+            format!("# written by portcullis-certs init-ca\ntrust_domain = \"{}\"\n", self.trust_domain());
+        let contents = [
+            key(self.root()),
+            key(self.clients()),
+            key(self.services()),
+            certificate(self.root()),
+            certificate(self.clients()),
+            certificate(self.services()),
+            Some(root_crl.pem().to_owned()),
+            Some(clients_crl.pem().to_owned()),
+            Some(services_crl.pem().to_owned()),
+            Some(settings),
+        ];
+        let files = FILES.into_iter().zip(contents);
+        files.filter_map(|(name, contents)| Some((name, Zeroizing::new(contents?)))).collect()
     }
 
     /// Reads a CA back. Only the certificates and lists must be there: a key that was taken away is missed when
@@ -142,7 +161,7 @@ impl Authority {
 fn issuer(dir: &Path, title: &'static str, stem: &str) -> Result<Issuer, FolderError> {
     let certificate = dir.join(format!("{stem}.crt"));
     let key_path = dir.join(format!("{stem}.key"));
-    let key = match fs::read_to_string(&key_path).map(zeroize::Zeroizing::new) {
+    let key = match fs::read_to_string(&key_path).map(Zeroizing::new) {
         Ok(pem) => Some(
             KeyPair::from_pem(&pem)
                 .map_err(|error| FolderError::Content(key_path, Box::new(error.into())))?,

@@ -1,3 +1,5 @@
-//! The certificate authority on the command line.
+//! `portcullis-certs`: the certificate authority on the command line. Its verbs are in [`certs::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    certs::cli::main()
+}

@@ -40,9 +40,26 @@ pub enum RegisterError {
     /// The certificate belongs to another name.
     #[error("the certificate {0} is registered under another name; nothing was changed")]
     AnotherName(Fingerprint),
+    /// The schema is not there.
+    #[error("the database has no client table: run portcullis-server migrate first")]
+    NotMigrated(#[source] sqlx::Error),
+    /// The user may not.
+    #[error("the database user may not register certificates: grant it the role portcullis_operator")]
+    NotPermitted(#[source] sqlx::Error),
     /// The database cannot be reached, or refused.
     #[error("the database refused")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for RegisterError {
+    /// By SQLSTATE (PostgreSQL manual, appendix A).
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error().and_then(|error| error.code()).as_deref() {
+            Some("42P01") => Self::NotMigrated(error),
+            Some("42501") => Self::NotPermitted(error),
+            _ => Self::Database(error),
+        }
+    }
 }
 
 /// Registers a certificate as active, in the table of clients or of services.

@@ -2,12 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use shared::identity::{Name, Role, SpiffeId, Workload};
 
 /// A trust domain, `portcullis.internal` by default.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct TrustDomain(String);
 
 /// The text cannot be a trust domain.
@@ -64,12 +64,6 @@ impl TryFrom<String> for TrustDomain {
 
     fn try_from(text: String) -> Result<Self, InvalidTrustDomain> {
         text.parse()
-    }
-}
-
-impl From<TrustDomain> for String {
-    fn from(domain: TrustDomain) -> Self {
-        domain.0
     }
 }
 

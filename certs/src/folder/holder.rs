@@ -98,8 +98,8 @@ impl Issued {
     }
 }
 
-/// Whether a certificate can be written for `holder`, before one is made.
-pub(crate) fn vacant(dir: &Path, holder: &Workload) -> Result<(), FolderError> {
+/// Refuses a holder whose folder is taken, or cannot be: to be asked before a certificate is made.
+pub fn vacant(dir: &Path, holder: &Workload) -> Result<(), FolderError> {
     let (Workload::Client(name) | Workload::Service(_, name)) = holder;
     if name.as_str().eq_ignore_ascii_case("ca") {
         return Err(FolderError::ReservedName(name.to_string()));

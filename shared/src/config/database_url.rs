@@ -41,6 +41,13 @@ impl DatabaseUrl {
     }
 }
 
+/// From a command line; nothing is checked yet.
+impl From<String> for DatabaseUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_empty() { "(not set)" } else { "(redacted)" })
