@@ -1,0 +1,192 @@
+//! The worker's configuration: in, `worker.toml` and the environment; out, one struct per concern, checked
+//! whole. `deploy/config/worker.toml` is the reference; what it says is what a missing option means.
+
+mod server;
+mod delivery;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use serde::Deserialize;
+use shared::{
+    config::{Configuration, Source},
+    telemetry::LogConfig,
+    tls::Identity,
+};
+
+pub use self::{
+    delivery::DeliveryConfig,
+    server::{ServerConfig, ServerUrl},
+};
+use crate::sink::SinkOptions;
+
+/// Everything the worker is told.
+#[derive(Debug)]
+pub struct Config {
+    /// `[server]`: where the jobs are.
+    pub server: ServerConfig,
+    /// `[tls]`: who we are, and whom we believe.
+    pub tls: TlsConfig,
+    /// `[delivery]`: how many jobs, for how long.
+    pub delivery: DeliveryConfig,
+    /// `[sink]`: where the messages go.
+    pub sink: SinkConfig,
+    /// `[listen]`: what is bound.
+    pub listen: ListenConfig,
+    /// `[log]`.
+    pub log: LogConfig,
+}
+
+/// The table `[tls]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM: this worker's certificate and the CA that issued it.
+    pub certificate: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
+    /// PEM: the CAs under which main servers are believed.
+    pub ca: PathBuf,
+}
+
+impl TlsConfig {
+    /// Our certificate and its key.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { certificate: self.certificate.clone(), key: self.key.clone() }
+    }
+}
+
+/// The table `[sink]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SinkConfig {
+    /// The file that each message is appended to as one line of JSON.
+    pub output: PathBuf,
+    /// How many of the latest message ids are kept in memory.
+    pub recent_ids: usize,
+}
+
+impl Default for SinkConfig {
+    fn default() -> Self {
+        Self { output: "received_messages.jsonl".into(), recent_ids: 100_000 }
+    }
+}
+
+impl SinkConfig {
+    /// What the sink is opened with.
+    #[must_use]
+    pub fn options(&self) -> SinkOptions {
+        SinkOptions { output: self.output.clone(), recent_ids: self.recent_ids }
+    }
+}
+
+/// The table `[listen]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenConfig {
+    /// `/livez`, `/readyz` and `/metrics`, without TLS: keep it on loopback.
+    pub management: SocketAddr,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self { management: (Ipv4Addr::LOCALHOST, 9003).into() }
+    }
+}
+
+impl Configuration for Config {
+    fn read(source: &mut Source) -> Self {
+        let mut config = Self {
+            server: source.section("server"),
+            tls: source.section("tls"),
+            delivery: source.section("delivery"),
+            sink: source.section("sink"),
+            listen: source.section("listen"),
+            log: source.section("log"),
+        };
+        config.server.check(source);
+        source.require_file("tls.certificate", &mut config.tls.certificate);
+        source.require_file("tls.key", &mut config.tls.key);
+        source.require_file("tls.ca", &mut config.tls.ca);
+        config.delivery.check(source);
+        source.require_file("sink.output", &mut config.sink.output);
+        if !(1..=10_000_000).contains(&config.sink.recent_ids) {
+            source.fault("sink.recent_ids", "must be 1 to 10000000; each takes about 50 bytes of memory");
+        }
+        if let Err(text) = config.log.check() {
+            source.fault("log.level", text);
+        }
+        config
+    }
+
+    fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        vec![("management", self.listen.management)]
+    }
+
+    fn log(&self) -> &LogConfig {
+        &self.log
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use shared::config::load;
+
+    use super::*;
+
+    const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/config/worker.toml");
+
+    fn faults_of(text: &str) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("worker.toml");
+        std::fs::write(&file, text).unwrap();
+        load::<Config>(&file).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_reference_file_is_valid_and_shows_every_option_with_its_default() {
+        let written = load::<Config>(Path::new(REFERENCE)).unwrap();
+        // What has no default is set; the rest of the file must say what leaving it out means.
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("worker.toml");
+        let required = "[server]\nurls = ['https://localhost:8003']\n\
+                        [tls]\ncertificate = 'c'\nkey = 'k'\nca = 'a'\n";
+        std::fs::write(&file, required).unwrap();
+        let mut defaults = load::<Config>(&file).unwrap();
+        defaults.tls = written.tls.clone();
+        defaults.sink.output = written.sink.output.clone();
+        assert_eq!(format!("{written:#?}"), format!("{defaults:#?}"));
+
+        let text = std::fs::read_to_string(REFERENCE).unwrap();
+        let debug = format!("{defaults:#?}");
+        for option in debug.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name) {
+            assert!(text.contains(option), "{option} is not in the reference file");
+        }
+        assert!(written.sink.output.ends_with(SinkConfig::default().output));
+    }
+
+    #[test]
+    fn an_empty_configuration_names_everything_that_is_required() {
+        let text = faults_of("");
+        for key in ["server.urls", "tls.certificate", "tls.key", "tls.ca"] {
+            assert!(text.contains(key), "{key} in {text}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_leave_tls_and_times_that_cannot_work_are_refused_together() {
+        let text = faults_of(
+            "[server]\nurls = ['http://main:8003', 'https://main:8003/api', 'https://u:p@main']\n\
+             [delivery]\nwait = '31s'\nlease = '500ms'\nbatch = 600\nmax_jobs = 10\n",
+        );
+        for part in ["http://main:8003", "main:8003/api", "main/", "wait", "lease", "batch", "max_jobs"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("u:p"), "a password in {text}");
+    }
+}

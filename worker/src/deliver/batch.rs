@@ -1,0 +1,154 @@
+//! The life of one leased batch: in, jobs; out, each of them acknowledged, handed back, or lost to another
+//! worker. While the sink works its leases are renewed; what is lost is not counted on any more.
+
+use std::{collections::HashSet, convert::Infallible, time::Instant};
+
+use shared::wire::{
+    complete::CompleteRequest,
+    fail::{FailRequest, FailedJob},
+    lease::{Held, LeasedJob},
+};
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use super::{Delivery, leases::Leases, whole_seconds};
+use crate::{server_api::ApiError, sink::Outcome};
+
+/// One leased batch.
+pub(super) struct Batch {
+    delivery: Delivery,
+    leases: Leases,
+    leased_at: Instant,
+}
+
+impl Batch {
+    /// A batch that came in just now.
+    pub(super) fn new(delivery: Delivery, jobs: &[LeasedJob]) -> Self {
+        let leases = Leases::of(jobs, delivery.limits.lease);
+        Self { delivery, leases, leased_at: Instant::now() }
+    }
+
+    /// Delivers it and tells the main server; ends early when the time after a soft stop is used up.
+    pub(super) async fn deliver(&self, jobs: Vec<LeasedJob>) {
+        let outcomes = tokio::select! {
+            outcomes = self.delivery.sink.deliver(jobs) => outcomes,
+            never = self.renew_forever() => match never {},
+            () = self.drain_over() => return self.hand_back().await,
+        };
+        self.delivery.metrics.delivery_seconds.observe(self.leased_at.elapsed().as_secs_f64());
+        let (written, refused) = self.sort(outcomes);
+        tokio::select! {
+            _ = async { tokio::join!(self.complete(written), self.fail(refused)) } => {}
+            () = self.drain_over() => warn!("stopping with jobs not acknowledged; they will come again"),
+        }
+    }
+
+    async fn renew_forever(&self) -> Infallible {
+        let mut backoff = self.delivery.limits.backoff.clone();
+        let lease_seconds = whole_seconds(self.delivery.limits.lease);
+        loop {
+            tokio::time::sleep_until(self.leases.renew_at().into()).await;
+            let (held, asked_at) = (self.leases.held(), Instant::now());
+            if held.is_empty() {
+                return std::future::pending().await;
+            }
+            match self.delivery.api.renew(held, lease_seconds).await {
+                Ok(lost) => {
+                    backoff.reset();
+                    self.leases.renewed(asked_at, &lost);
+                    self.note_lost("renew", &lost);
+                }
+                Err(_) => tokio::time::sleep(backoff.pause()).await,
+            }
+        }
+    }
+
+    /// What to acknowledge and what to hand back; jobs that were lost meanwhile are neither.
+    fn sort(&self, outcomes: Vec<(Held, Outcome)>) -> (Vec<Held>, Vec<FailedJob>) {
+        let metrics = &self.delivery.metrics;
+        let still: HashSet<Uuid> = self.leases.held().iter().map(|held| held.job_id).collect();
+        let (mut written, mut refused) = (Vec::new(), Vec::new());
+        for (held, outcome) in outcomes.into_iter().filter(|(held, _)| still.contains(&held.job_id)) {
+            match outcome {
+                Outcome::Written => written.push(held),
+                Outcome::AlreadyThere => {
+                    metrics.duplicates.inc();
+                    written.push(held);
+                }
+                Outcome::Failed(error) => {
+                    metrics.failed.inc();
+                    refused.push(failed(held, error, None));
+                }
+            }
+        }
+        (written, refused)
+    }
+
+    async fn complete(&self, jobs: Vec<Held>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let request = CompleteRequest { jobs };
+        if let Some(lost) = self.insist("complete", || self.delivery.api.complete(&request)).await {
+            self.delivery.metrics.delivered.inc_by(request.jobs.len().saturating_sub(lost.len()) as u64);
+        }
+    }
+
+    async fn fail(&self, jobs: Vec<FailedJob>) {
+        let Some(first) = jobs.first() else { return };
+        warn!(jobs = jobs.len(), job_id = %first.job_id, error = first.error, "not delivered; handing back");
+        let request = FailRequest { jobs };
+        self.insist("fail", || self.delivery.api.fail(&request)).await;
+    }
+
+    /// Tries until it is answered, or the lease has run out and it would be in vain. Returns the lost jobs.
+    async fn insist<F>(&self, verb: &'static str, ask: impl Fn() -> F) -> Option<Vec<Uuid>>
+    where
+        F: Future<Output = Result<Vec<Uuid>, ApiError>>,
+    {
+        let mut backoff = self.delivery.limits.backoff.clone();
+        loop {
+            match ask().await {
+                Ok(lost) => {
+                    self.note_lost(verb, &lost);
+                    return Some(lost);
+                }
+                Err(error) if Instant::now() >= self.leases.end() => {
+                    warn!(verb, %error, "the leases ended before a main server answered; their jobs will come again");
+                    return None;
+                }
+                Err(_) => tokio::time::sleep(backoff.pause()).await,
+            }
+        }
+    }
+
+    /// The time is up: somebody else may have the jobs at once. One try; else their leases run out.
+    async fn hand_back(&self) {
+        let error = "the worker was stopped before it had delivered the job";
+        let jobs: Vec<_> =
+            self.leases.held().into_iter().map(|held| failed(held, error.to_owned(), Some(0))).collect();
+        warn!(jobs = jobs.len(), "stopping; handing back what is not delivered");
+        match self.delivery.api.fail(&FailRequest { jobs }).await {
+            Ok(lost) => self.note_lost("fail", &lost),
+            Err(error) => {
+                warn!(%error, "could not hand back; the jobs will come again when their leases end");
+            }
+        }
+    }
+
+    async fn drain_over(&self) {
+        self.delivery.shutdown.requested().await;
+        tokio::time::sleep(self.delivery.limits.drain).await;
+    }
+
+    fn note_lost(&self, verb: &'static str, lost: &[Uuid]) {
+        self.delivery.metrics.lease_lost.inc_by(lost.len() as u64);
+        for job_id in lost {
+            debug!(verb, %job_id, "the lease was lost");
+        }
+    }
+}
+
+fn failed(held: Held, error: String, delay_seconds: Option<u32>) -> FailedJob {
+    FailedJob { job_id: held.job_id, lease_token: held.lease_token, error, delay_seconds, dead: false }
+}

@@ -1,0 +1,73 @@
+//! Puts the worker together: in, its configuration, its management socket and the stop signal; it ends when
+//! everything leased is settled. Refused at start: certificate files and output files that cannot be used.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use prometheus_client::registry::Registry;
+use shared::{
+    management::{self, Readiness},
+    process::Listeners,
+    shutdown::Shutdown,
+};
+use tracing::{error, info};
+
+use crate::{
+    backoff::Backoff,
+    config::Config,
+    deliver::{Delivery, Limits},
+    metrics::Metrics,
+    server_api::{Clients, Patience, ServerApi},
+    sink::Sink,
+};
+
+/// Runs a worker until the soft stop.
+pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -> anyhow::Result<()> {
+    let patience = Patience::from(&config.server);
+    let clients = Clients::build(&config.tls, &patience)?;
+    let servers = config.server.urls.iter().map(|url| url.0.clone()).collect();
+    let api = Arc::new(ServerApi::new(servers, clients, &patience));
+    let sink = Sink::open(config.sink.options())?;
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+
+    let listener = listeners.take("management")?;
+    let management = management::serve(listener, readiness(&config, &api, &sink), registry, shutdown.clone());
+    shutdown.spawn("management", async move {
+        if let Err(error) = management.await {
+            error!(%error, "the management listener ended");
+        }
+    });
+
+    info!(servers = ?config.server.urls, queue = config.delivery.queue, output = %config.sink.output.display(), "delivering");
+    let limits = limits(&config)?;
+    Delivery { api, sink, metrics, limits, shutdown }.run().await;
+    Ok(())
+}
+
+fn readiness(config: &Config, api: &Arc<ServerApi>, sink: &Sink) -> Readiness {
+    // An idle worker hears from the server once per wait; a busy one each time it renews.
+    let silence = 2 * (config.delivery.wait.0.max(config.delivery.lease.0) + config.server.request_timeout.0);
+    let (api, sink) = (Arc::clone(api), sink.clone());
+    let output = config.sink.output.display().to_string();
+    Readiness::new().check("main_server", move || api.reachable(silence)).check("sink", move || {
+        match sink.trouble() {
+            Some(trouble) => Err(trouble),
+            None => Ok(format!("writes to {output}")),
+        }
+    })
+}
+
+fn limits(config: &Config) -> anyhow::Result<Limits> {
+    let delivery = &config.delivery;
+    Ok(Limits {
+        queue: delivery.queue.parse().context("delivery.queue")?,
+        lease: delivery.lease.0,
+        wait: delivery.wait.0,
+        batch: delivery.batch,
+        batches: delivery.batches,
+        max_jobs: delivery.max_jobs,
+        drain: delivery.drain.0,
+        backoff: Backoff::new(config.server.retry_min.0, config.server.retry_max.0),
+    })
+}

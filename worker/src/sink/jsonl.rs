@@ -1,0 +1,241 @@
+//! The file of JSON lines: in, a batch of jobs; out, one line for each message that has none yet, in one write
+//! and one fsync. A write that fails leaves no trace. Refused: sharing the file with another worker.
+
+mod line;
+mod scan;
+mod recent;
+mod open;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io::{self, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use shared::wire::lease::LeasedJob;
+use tracing::warn;
+
+use self::recent::RecentIds;
+use super::{Outcome, SinkOptions};
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// An operating system error.
+    #[error("cannot {doing} the output file {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// Another process holds its lock.
+    #[error(
+        "the output file {} is in use by another worker; give each worker a [sink] output of its own",
+        path.display()
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A directory, a pipe or a device, which cannot be repaired or searched.
+    #[error("the output {} is not a regular file; name one in [sink] output", path.display())]
+    NotAFile {
+        /// What is not a file.
+        path: PathBuf,
+    },
+    /// Its end was not written by a worker, so that cutting it off would destroy somebody's data.
+    #[error(
+        "the output file {} ends, from byte {offset}, in something that no worker wrote; \
+         name another [sink] output, or end the file with a newline",
+        path.display()
+    )]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// Where its last newline ends.
+        offset: u64,
+    },
+}
+
+/// The file, open or to be opened again.
+#[derive(Debug)]
+pub(super) struct JsonlFile {
+    options: SinkOptions,
+    open: Option<OpenFile>,
+    /// How many bytes the latest failed write had.
+    refused: usize,
+}
+
+/// An open and locked file of whole lines.
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    /// Its length after the last batch that succeeded: all before it is whole lines, on disk.
+    length: u64,
+    /// Set while a write is under way, and kept when it failed: what follows `length` is to be cut off.
+    torn: bool,
+    recent: RecentIds,
+}
+
+impl JsonlFile {
+    /// Opens, locks and repairs the file, and reads the latest message ids.
+    pub(super) fn open(options: SinkOptions) -> Result<Self, SinkError> {
+        let open = Some(OpenFile::open(&options)?);
+        Ok(Self { options, open, refused: 0 })
+    }
+
+    /// Appends a line for every message that has none, and waits for the disk. On an error nothing was added.
+    pub(super) fn append(&mut self, jobs: &[LeasedJob]) -> Result<Vec<Outcome>, SinkError> {
+        let path = self.options.output.clone();
+        let fault = |doing| move |source| SinkError::Io { path: path.clone(), doing, source };
+        let open = self.current()?;
+        let repeats = open.repeats(jobs).map_err(fault.clone()("search"))?;
+
+        let mut buffer = Vec::new();
+        let mut lines = Vec::new();
+        let mut in_batch: HashMap<u128, Outcome> = HashMap::new();
+        let outcomes = jobs.iter().map(|job| {
+            let id = job.message_id.as_u128();
+            if repeats.contains(&id) {
+                return Outcome::AlreadyThere;
+            }
+            if let Some(twin) = in_batch.get(&id) {
+                return if *twin == Outcome::Written { Outcome::AlreadyThere } else { twin.clone() };
+            }
+            let offset = open.length + buffer.len() as u64;
+            let outcome = match line::write(&mut buffer, job) {
+                Ok(()) => {
+                    lines.push((offset, id));
+                    Outcome::Written
+                }
+                Err(error) => Outcome::Failed(error),
+            };
+            in_batch.insert(id, outcome.clone());
+            outcome
+        });
+        let outcomes = outcomes.collect();
+
+        if !buffer.is_empty()
+            && let Err(error) = open.write(&buffer)
+        {
+            self.refused = buffer.len();
+            return Err(fault("write to")(error));
+        }
+        for (offset, id) in lines {
+            open.recent.push(offset, Some(id));
+        }
+        Ok(outcomes)
+    }
+
+    /// Writes as much as was refused before, and takes it back: whether the disk has room again, found out
+    /// without risking a job. Zeros, for at a crash meanwhile the next start takes them for a torn line.
+    pub(super) fn rehearse(&mut self) -> Result<(), SinkError> {
+        let zeros = vec![0; self.refused.clamp(1, line::MAX_LINE / 2)];
+        let path = self.options.output.clone();
+        let fault = |source| SinkError::Io { path, doing: "write to", source };
+        let open = self.current()?;
+        open.torn = true;
+        let written = open.file.write_all(&zeros).and_then(|()| open.file.sync_data());
+        written.and(open.cut_off_torn_write()).map_err(fault)
+    }
+
+    /// The file as the last batch left it; opened afresh when somebody moved, deleted or changed it, as
+    /// rotating logs does. Appending to a file that no longer has its name would lose messages.
+    fn current(&mut self) -> Result<&mut OpenFile, SinkError> {
+        let path = &self.options.output;
+        if let Some(open) = &mut self.open {
+            open.cut_off_torn_write().map_err(|source| SinkError::Io {
+                path: path.clone(),
+                doing: "repair",
+                source,
+            })?;
+            if !open.is_unchanged_at(path) {
+                warn!(path = %path.display(), "somebody moved or changed the output file; opening it again");
+                self.open = None;
+            }
+        }
+        match &mut self.open {
+            Some(open) => Ok(open),
+            none => Ok(none.insert(OpenFile::open(&self.options)?)),
+        }
+    }
+}
+
+impl OpenFile {
+    fn open(options: &SinkOptions) -> Result<Self, SinkError> {
+        let path = &options.output;
+        let file = open::open(path)?;
+        let length = open::repair(&file, path)?;
+        let recent = open::load(&file, path, length, options.recent_ids)?;
+        Ok(Self { file, length, torn: false, recent })
+    }
+
+    fn is_unchanged_at(&self, path: &Path) -> bool {
+        match (self.file.metadata(), std::fs::metadata(path)) {
+            (Ok(ours), Ok(named)) => {
+                (ours.dev(), ours.ino(), ours.len()) == (named.dev(), named.ino(), self.length)
+            }
+            _ => false,
+        }
+    }
+
+    /// The message ids of the batch that the file has a line for.
+    ///
+    /// What is not in the window may be in the part of the file before it, which is read through once for the
+    /// whole batch: exact, in constant memory. A first attempt needs no search: it is the first lease that
+    /// anybody got of this job, so nobody can have written its line before.
+    fn repeats(&self, jobs: &[LeasedJob]) -> io::Result<HashSet<u128>> {
+        let (mut found, mut sought) = (HashSet::new(), HashSet::new());
+        for job in jobs {
+            let id = job.message_id.as_u128();
+            if self.recent.contains(id) {
+                found.insert(id);
+            } else if job.attempt > 1 {
+                sought.insert(id);
+            }
+        }
+        let older = self.recent.begins_at();
+        if !sought.is_empty() && older > 0 {
+            scan::lines_between(&self.file, 0, older, |_, text| {
+                found.extend(line::message_id(text).filter(|id| sought.contains(id)));
+            })?;
+        }
+        Ok(found)
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.torn = true;
+        // If the fsync fails, the kernel may have dropped the pages: the lines are cut off and written anew.
+        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data()).and_then(|()| {
+            // Deleted since it was opened: what was just written goes when we close it.
+            if self.file.metadata()?.nlink() == 0 { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
+        });
+        match written {
+            Ok(()) => {
+                self.length += lines.len() as u64;
+                self.torn = false;
+                Ok(())
+            }
+            Err(error) => {
+                if let Err(worse) = self.cut_off_torn_write() {
+                    warn!(error = %worse, "a failed write could not be taken back yet; trying again before the next");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a failed write back, so that nothing is ever written behind half a line.
+    fn cut_off_torn_write(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.length)?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+}
