@@ -28,7 +28,7 @@ pub struct RevocationList {
     pub issuer_name: Vec<u8>,
     /// The identifier of the key that signed it.
     pub issuer_key_id: Vec<u8>,
-    /// CRLNumber: only ever grows.
+    /// `CRLNumber`: only ever grows.
     pub number: u64,
     /// When it was signed.
     pub this_update: OffsetDateTime,

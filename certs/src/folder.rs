@@ -68,17 +68,17 @@ const SETTINGS: &str = "ca.toml";
 
 /// Every file of the CA, in the order of writing. The root's key first: of two `init-ca` at once, one fails there.
 /// The settings last: they say that all is there.
-const FILES: [&str; 10] = [
-    "ca.key",
-    "clients-ca.key",
-    "services-ca.key",
-    "ca.crt",
-    "clients-ca.crt",
-    "services-ca.crt",
-    "crl/root.pem",
-    "crl/revoked.pem",
-    "crl/services.pem",
-    SETTINGS,
+const FILES: [(&str, Readers); 10] = [
+    ("ca.key", Readers::Owner),
+    ("clients-ca.key", Readers::Owner),
+    ("services-ca.key", Readers::Owner),
+    ("ca.crt", Readers::Everybody),
+    ("clients-ca.crt", Readers::Everybody),
+    ("services-ca.crt", Readers::Everybody),
+    ("crl/root.pem", Readers::Everybody),
+    ("crl/revoked.pem", Readers::Everybody),
+    ("crl/services.pem", Readers::Everybody),
+    (SETTINGS, Readers::Everybody),
 ];
 
 impl Authority {
@@ -87,7 +87,7 @@ impl Authority {
         if dir.join(SETTINGS).exists() {
             return Err(FolderError::AuthorityExists(dir.to_owned()));
         }
-        let in_the_way = FILES.into_iter().map(|name| dir.join(name)).find(|path| path.exists());
+        let in_the_way = FILES.into_iter().map(|(name, _)| dir.join(name)).find(|path| path.exists());
         in_the_way.map_or(Ok(()), |path| Err(FolderError::InTheWay(path)))
     }
 
@@ -98,11 +98,10 @@ impl Authority {
         for folder in [dir.to_owned(), dir.join("crl"), dir.join("clients"), dir.join("services")] {
             create_folder(&folder).map_err(|error| FolderError::Write(folder, error))?;
         }
-        for (written, (name, contents)) in files.iter().enumerate() {
+        for (written, (name, readers, contents)) in files.iter().enumerate() {
             let path = dir.join(name);
-            let readers = if name.ends_with(".key") { Readers::Owner } else { Readers::Everybody };
-            if let Err(error) = write_new(&path, contents.as_bytes(), readers) {
-                for (name, _) in &files[..written] {
+            if let Err(error) = write_new(&path, contents.as_bytes(), *readers) {
+                for (name, ..) in &files[..written] {
                     let _ = fs::remove_file(dir.join(name));
                 }
                 return Err(FolderError::Write(path, error));
@@ -112,7 +111,7 @@ impl Authority {
     }
 
     /// What goes into each of [`FILES`]; nothing for a key that is not here.
-    fn files(&self) -> Vec<(&'static str, Zeroizing<String>)> {
+    fn files(&self) -> Vec<(&'static str, Readers, Zeroizing<String>)> {
         let [root_crl, clients_crl, services_crl] = self.crls();
         let key = |issuer: &Issuer| issuer.key().map(|key| key.pem().to_owned());
         let certificate = |issuer: &Issuer| Some(issuer.certificate_pem().to_owned());
@@ -132,7 +131,9 @@ impl Authority {
             Some(settings),
         ];
         let files = FILES.into_iter().zip(contents);
-        files.filter_map(|(name, contents)| Some((name, Zeroizing::new(contents?)))).collect()
+        files
+            .filter_map(|((name, readers), contents)| Some((name, readers, Zeroizing::new(contents?))))
+            .collect()
     }
 
     /// Reads a CA back. Only the certificates and lists must be there: a key that was taken away is missed when

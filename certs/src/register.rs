@@ -52,9 +52,9 @@ pub enum RegisterError {
 }
 
 impl From<sqlx::Error> for RegisterError {
-    /// By SQLSTATE (PostgreSQL manual, appendix A).
+    /// By SQLSTATE (the manual of Postgres, appendix A).
     fn from(error: sqlx::Error) -> Self {
-        match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
             Some("42P01") => Self::NotMigrated(error),
             Some("42501") => Self::NotPermitted(error),
             _ => Self::Database(error),

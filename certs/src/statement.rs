@@ -48,7 +48,7 @@ pub fn publishing(crl: &RevocationList) -> String {
     )
 }
 
-/// A string constant (PostgreSQL manual §4.1.2.1). Names and domains hold no quote, but this need not know it.
+/// A string constant (the manual of Postgres, §4.1.2.1). Names and domains hold no quote, but this need not know it.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
