@@ -98,6 +98,18 @@ impl Cluster {
         self.running().postmaster.as_ref().map(Postmaster::pid)
     }
 
+    /// Whether the postmaster is there: started by us, not stopped by us, and not ended by itself.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running().postmaster.as_mut().is_some_and(|postmaster| !postmaster.has_ended())
+    }
+
+    /// A throw-away cluster's folder: what others put there goes with the cluster.
+    #[must_use]
+    pub fn throw_away_folder(&self) -> Option<&Path> {
+        self.server.home.goes_with_the_cluster().then_some(&self.server.home.rubbish)
+    }
+
     /// Where the server writes its log.
     #[must_use]
     pub fn log(&self) -> &Path {

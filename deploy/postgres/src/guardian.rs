@@ -13,7 +13,8 @@ use std::{
 use crate::error::Error;
 
 /// `$1` signal, `$2` data directory, `$3` folder to remove. The pid file going away is the sure sign of a
-/// finished stop: an orphan that nobody reaps keeps its pid.
+/// finished stop: an orphan that nobody reaps keeps its pid. Others may still be writing into the folder, so it
+/// is removed until it is gone.
 const SCRIPT: &str = r#"
 pid=
 while read -r line; do pid=$line; done
@@ -24,7 +25,11 @@ if [ -n "$pid" ] && kill -s "$1" "$pid" 2>/dev/null; then
         tries=$((tries + 1))
     done
 fi
-rm -rf -- "$3"
+tries=0
+while [ -e "$3" ] && [ "$tries" -lt 200 ]; do
+    rm -rf -- "$3" 2>/dev/null || sleep 0.05
+    tries=$((tries + 1))
+done
 "#;
 
 /// The guardian, seen from its owner.
