@@ -1,0 +1,8 @@
+//! Portcullis as a whole: real processes, real TLS, real Postgres, the `curl` binary.
+//!
+//! All tests of whole paths are in this one binary; they share the stack of `support`, unless they stop or
+//! break something.
+
+mod support;
+
+mod main_job;

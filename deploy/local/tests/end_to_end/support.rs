@@ -1,0 +1,58 @@
+//! The actors of the end-to-end tests. Assertions stay in the tests.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails here")]
+
+use std::{sync::LazyLock, time::Duration};
+
+use local::{Answer, Client, Curl, Stack, StackOptions};
+
+/// Longer than anything takes here; only a failing test waits so long.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A stack of one proxy, one main server and one worker that every test may use and none may break.
+pub(crate) fn shared_stack() -> &'static Stack {
+    static STACK: LazyLock<Stack> =
+        LazyLock::new(|| Stack::start(options()).expect("the shared stack starts"));
+    &STACK
+}
+
+/// The options of a stack that a test has for itself.
+pub(crate) fn options() -> StackOptions {
+    StackOptions::new(env!("CARGO_BIN_EXE_portcullis-local"))
+}
+
+/// A client that posts messages.
+pub(crate) struct Sender {
+    pub(crate) client: Client,
+    pub(crate) curl: Curl,
+    url: String,
+}
+
+impl Sender {
+    /// A new registered client of the stack's first proxy.
+    pub(crate) fn new(stack: &Stack) -> Self {
+        let client = stack.fresh_client().unwrap();
+        Self { curl: Curl::of(&client), url: stack.url().to_owned(), client }
+    }
+
+    /// POSTs a message with this body text.
+    pub(crate) fn post_message(&self, text: &str) -> Answer {
+        let message = serde_json::json!({ "sender_number": "+1234567890", "message_body": text });
+        self.post(&message.to_string())
+    }
+
+    /// POSTs anything to `/api/v1/messages`.
+    pub(crate) fn post(&self, json: &str) -> Answer {
+        self.curl.post(&self.at("/api/v1/messages"), json).unwrap()
+    }
+
+    /// GETs a path.
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.curl.get(&self.at(path)).unwrap()
+    }
+
+    /// The URL of a path.
+    pub(crate) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+}
