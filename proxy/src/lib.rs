@@ -1,1 +1,26 @@
-//! skeleton
+//! The edge: authenticate → authorize → limit → forward.
+//!
+//! ```text
+//! shared::serve   the connection, its certificate's path verified
+//!   routes        every route, and the order of the layers
+//!   edge          arrive → strip claims → admit (authorize, from memory)
+//!     registry      the client table, in memory
+//!     crls          the revocation lists, in memory
+//!   api           the handlers: read, validate, answer
+//!   forward       adaptive batches to the main servers, over mTLS
+//! ```
+//!
+//! Knows the client registry, the CRLs and the main servers. Never knows jobs, workers or the queue.
+
+pub mod config;
+mod run;
+mod routes;
+pub mod edge;
+pub mod registry;
+pub mod crls;
+pub mod api;
+mod forward;
+mod metrics;
+
+pub use config::Config;
+pub use run::run;

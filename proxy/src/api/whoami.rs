@@ -1,0 +1,33 @@
+//! `GET /api/v1/whoami`: what the proxy sees of the caller. The first thing to try when in doubt.
+
+use std::sync::Arc;
+
+use axum::{Extension, Json, extract::State};
+use serde_json::{Value, json};
+use shared::serve::Connection;
+
+use crate::{
+    edge::{Admitted, instant},
+    routes::Edge,
+};
+
+pub(crate) async fn whoami(
+    State(edge): State<Arc<Edge>>,
+    Extension(Admitted(principal)): Extension<Admitted>,
+    Extension(connection): Extension<Arc<Connection>>,
+) -> Json<Value> {
+    let validity = connection.peer.certificate.validity;
+    Json(json!({
+        "client_id": principal.client_id,
+        "fingerprint": principal.fingerprint,
+        "domain": principal.domain,
+        "certificate": {
+            "not_before": instant(validity.not_before),
+            "not_after": instant(validity.not_after),
+        },
+        "limits": {
+            "body_bytes": edge.message.body.0,
+            "message_body_characters": edge.message.characters,
+        },
+    }))
+}

@@ -1,0 +1,277 @@
+//! The proxy's configuration; `deploy/config/proxy.toml` is its commented reference.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::Deserialize;
+use shared::{
+    config::{ByteSize, Configuration, DatabaseUrl, Source, Span},
+    serve::Limits,
+    telemetry::LogConfig,
+    tls::{Handshake, Identity},
+};
+use url::Url;
+
+/// Everything that the proxy is told.
+#[derive(Debug)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: Listen,
+    /// Its identity, and whom it believes.
+    pub tls: Tls,
+    /// Where its copy of the client table comes from.
+    pub registry: Registry,
+    /// What a message may be.
+    pub message: MessageLimits,
+    /// Which main servers it forwards to, and how.
+    pub upstream: Upstream,
+    /// The bounds of a connection.
+    pub limits: Limits,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// The table `[listen]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// The client door.
+    pub clients: SocketAddr,
+    /// Health and metrics: plain HTTP, for loopback or a private network.
+    pub management: SocketAddr,
+}
+
+/// The table `[tls]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The proxy's certificate and its CAs, shown to clients and to the main servers.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The CAs whose clients are believed: a PEM file of any number.
+    pub clients_ca: PathBuf,
+    /// The CAs whose services are believed, for the second hop.
+    pub services_ca: PathBuf,
+    /// How a holder of a believed certificate is told that it is refused.
+    pub handshake: Handshake,
+    /// The trust domain of our SPIFFE ids.
+    pub trust_domain: String,
+}
+
+/// The table `[registry]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Registry {
+    /// The database that holds the client table.
+    pub database_url: DatabaseUrl,
+    /// Accepts a database connection over TCP without TLS.
+    pub unsafe_plaintext_database: bool,
+    /// How often changes are fetched; a NOTIFY only hurries it.
+    pub poll: Span,
+    /// How old the copy may become before everybody is refused.
+    pub max_staleness: Span,
+    /// How long one statement may take.
+    pub statement_timeout: Span,
+}
+
+/// The table `[message]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MessageLimits {
+    /// Bytes of a request's body.
+    pub body: ByteSize,
+    /// Characters (Unicode scalar values) of `message_body`.
+    pub characters: usize,
+    /// From the end of a request's head to the end of its body.
+    pub body_timeout: Span,
+}
+
+/// The table `[upstream]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upstream {
+    /// The main servers' proxy doors.
+    pub servers: Vec<Url>,
+    /// Batches in flight per main server before messages are collected.
+    pub in_flight: usize,
+    /// Messages of one batch.
+    pub batch_messages: usize,
+    /// Bytes of one batch.
+    pub batch_bytes: ByteSize,
+    /// Messages that wait for a batch; more are refused.
+    pub waiting: usize,
+    /// How long one attempt may take.
+    pub timeout: Span,
+    /// How long a message is retried before its client is answered 503.
+    pub retry_for: Span,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { clients: ([127, 0, 0, 1], 8001).into(), management: ([127, 0, 0, 1], 9001).into() }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            clients_ca: PathBuf::new(),
+            services_ca: PathBuf::new(),
+            handshake: Handshake::Explain,
+            trust_domain: "portcullis.internal".to_owned(),
+        }
+    }
+}
+
+impl Tls {
+    /// The proxy's own certificate and key.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { certificate: self.certificate.clone(), key: self.key.clone() }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            database_url: DatabaseUrl::default(),
+            unsafe_plaintext_database: false,
+            poll: Span::millis(500),
+            max_staleness: Span::seconds(60),
+            statement_timeout: Span::seconds(10),
+        }
+    }
+}
+
+impl Default for MessageLimits {
+    fn default() -> Self {
+        Self { body: ByteSize::kib(64), characters: 1000, body_timeout: Span::seconds(20) }
+    }
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            in_flight: 4,
+            batch_messages: 500,
+            batch_bytes: ByteSize::kib(1024),
+            waiting: 10_000,
+            timeout: Span::seconds(5),
+            retry_for: Span::seconds(5),
+        }
+    }
+}
+
+impl Configuration for Config {
+    fn read(source: &mut Source) -> Self {
+        let mut config = Self {
+            listen: source.section("listen"),
+            tls: source.section("tls"),
+            registry: source.section("registry"),
+            message: source.section("message"),
+            upstream: source.section("upstream"),
+            limits: source.section("limits"),
+            log: source.section("log"),
+        };
+        let tls = &mut config.tls;
+        source.require_file("tls.certificate", &mut tls.certificate);
+        source.require_file("tls.key", &mut tls.key);
+        source.require_file("tls.clients_ca", &mut tls.clients_ca);
+        source.require_file("tls.services_ca", &mut tls.services_ca);
+        config.registry.check(source);
+        config.message.check(source);
+        config.upstream.check(source);
+        config.limits.check(source);
+        if let Err(text) = config.log.check() {
+            source.fault("log.level", text);
+        }
+        config
+    }
+
+    fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        vec![("client door", self.listen.clients), ("management", self.listen.management)]
+    }
+
+    fn log(&self) -> &LogConfig {
+        &self.log
+    }
+}
+
+impl Registry {
+    fn check(&self, source: &mut Source) {
+        if let Err(text) = self.database_url.check(self.unsafe_plaintext_database) {
+            source.fault("registry.database_url", text);
+        }
+        if self.poll.0.is_zero() || self.poll >= self.max_staleness {
+            source.fault("registry.poll", "must be longer than 0s and shorter than registry.max_staleness");
+        }
+    }
+}
+
+impl MessageLimits {
+    fn check(&self, source: &mut Source) {
+        if !(1024..=16 * 1024 * 1024).contains(&self.body.0) {
+            source.fault("message.body", "must lie between 1KiB and 16MiB");
+        }
+        if self.characters == 0 {
+            source.fault("message.characters", "must be at least 1");
+        }
+        if self.body_timeout.0.is_zero() {
+            source.fault("message.body_timeout", "must be longer than 0s");
+        }
+    }
+}
+
+impl Upstream {
+    fn check(&self, source: &mut Source) {
+        if self.servers.is_empty() {
+            source.fault("upstream.servers", "is required, such as [\"https://main.internal:8002\"]");
+        }
+        for server in &self.servers {
+            if server.scheme() != "https" || server.host_str().is_none() || server.path() != "/" {
+                source
+                    .fault("upstream.servers", format!("{server}: must be https://host:port without a path"));
+            }
+        }
+        if self.in_flight == 0 || self.batch_messages == 0 || self.waiting == 0 {
+            source.fault("upstream", "in_flight, batch_messages and waiting must be at least 1");
+        }
+        if self.timeout.0.is_zero() || self.retry_for.0.is_zero() {
+            source.fault("upstream", "timeout and retry_for must be longer than 0s");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_reference_configuration_is_valid_and_shows_the_defaults() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config/proxy.toml");
+        let config: Config = shared::config::load(&file).unwrap();
+        let (upstream, message, registry) =
+            (Upstream::default(), MessageLimits::default(), Registry::default());
+        let shown = |value: &dyn std::fmt::Debug| format!("{value:?}");
+        let servers = config.upstream.servers.clone();
+        assert_eq!(shown(&config.upstream), shown(&Upstream { servers, ..upstream }));
+        assert_eq!(shown(&config.message), shown(&message));
+        assert_eq!(shown(&config.limits), shown(&Limits::default()));
+        assert_eq!(config.registry.poll, registry.poll);
+        assert_eq!(config.registry.max_staleness, registry.max_staleness);
+    }
+
+    #[test]
+    fn an_empty_configuration_names_everything_that_is_missing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = shared::config::load::<Config>(file.path()).unwrap_err().to_string();
+        for key in ["tls.certificate", "tls.clients_ca", "registry.database_url", "upstream.servers"] {
+            assert!(text.contains(key), "{key} in {text}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What happens to a request before its handler, in this order: it arrives (id, log, metrics), loses what
+//! it claims about itself, and is admitted or refused.
+
+mod arrive;
+mod strip_claims;
+mod authorize;
+mod admit;
+mod refusal;
+
+use std::sync::Arc;
+
+use rustls_pki_types::UnixTime;
+use shared::tls::Peer;
+
+use crate::{crls::Crls, registry::Registry};
+
+pub use admit::Admitted;
+pub(crate) use admit::admit;
+pub use arrive::Arrival;
+pub(crate) use arrive::{LastAnswer, arrive};
+pub use authorize::{Principal, authorize};
+pub use refusal::Refusal;
+pub(crate) use refusal::instant;
+pub(crate) use strip_claims::strip_claims;
+
+/// Everything that authorization looks at, besides the certificate and the time.
+#[derive(Debug)]
+pub struct Authorizer {
+    /// The client table.
+    pub registry: Arc<Registry>,
+    /// The revocation lists.
+    pub crls: arc_swap::ArcSwap<Crls>,
+    /// The trust domain whose client ids bind a leaf to one client.
+    pub trust_domain: String,
+}
+
+impl Authorizer {
+    /// Decides about a peer, now, from memory.
+    pub fn authorize(&self, peer: &Peer) -> Result<Principal, Refusal> {
+        authorize(peer, &self.registry, &self.crls.load(), &self.trust_domain, UnixTime::now())
+    }
+}

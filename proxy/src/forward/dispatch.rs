@@ -1,0 +1,118 @@
+//! Adaptive batching: a batch leaves at once while few are in flight, else messages collect.
+//!
+//! A batch that got no answer is sent again, to the next main server, until its messages' time is over.
+//! Resending is safe whichever server stored it: the ids were minted here, and a stored id is answered
+//! with what was stored.
+
+use std::{sync::Arc, time::Duration};
+
+use shared::{
+    shutdown::Shutdown,
+    wire::submit::{SubmitResponse, SubmitResult, SubmittedMessage},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, sleep},
+};
+use tracing::{debug, error};
+
+use super::{
+    Waiting,
+    batch::{Bounds, collect, drop_answered},
+    upstream::{Unanswered, Upstreams},
+};
+use crate::{config, metrics::Metrics};
+
+/// Between attempts, once every main server has been tried.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) struct Dispatcher {
+    receiver: mpsc::Receiver<Waiting>,
+    places: Arc<Semaphore>,
+    bounds: Bounds,
+    sender: Sender,
+}
+
+#[derive(Clone)]
+struct Sender {
+    upstreams: Arc<Upstreams>,
+    metrics: Arc<Metrics>,
+}
+
+impl Dispatcher {
+    pub(super) fn new(
+        config: &config::Upstream,
+        receiver: mpsc::Receiver<Waiting>,
+        upstreams: Arc<Upstreams>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            receiver,
+            places: Arc::new(Semaphore::new(config.in_flight * config.servers.len())),
+            bounds: Bounds { messages: config.batch_messages, bytes: config.batch_bytes.0 },
+            sender: Sender { upstreams, metrics },
+        }
+    }
+
+    /// Runs until nobody can submit any more, which is after the last connection has ended.
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
+        let mut carried = None;
+        // A place first, then the messages: they keep collecting until a batch can really leave.
+        while let Ok(place) = self.places.clone().acquire_owned().await {
+            let Some(batch) = collect(&mut self.receiver, &mut carried, self.bounds).await else { break };
+            self.sender.metrics.batch_messages.observe(usize_to_f64(batch.len()));
+            shutdown.spawn("send batch", self.sender.clone().send(batch, place));
+        }
+    }
+}
+
+impl Sender {
+    async fn send(self, mut batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
+        let mut pause = FIRST_PAUSE;
+        let mut attempts = 0;
+        loop {
+            drop_answered(&mut batch);
+            // The youngest message decides for how long the batch is worth sending.
+            let Some(deadline) = batch.iter().map(|waiting| waiting.deadline).max() else { return };
+            match self.attempt(&batch, deadline).await {
+                Ok(response) => return reply(batch, response.results),
+                Err(error) => {
+                    attempts += 1;
+                    self.metrics.upstream_failures.inc();
+                    debug!(%error, attempts, messages = batch.len(), "batch not answered");
+                }
+            }
+            if attempts % self.upstreams.len() == 0 {
+                sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    async fn attempt(&self, batch: &[Waiting], deadline: Instant) -> Result<SubmitResponse, Unanswered> {
+        let messages: Vec<&SubmittedMessage> = batch.iter().map(|waiting| &waiting.message).collect();
+        let body = serde_json::to_vec(&messages).map_err(Unanswered::unreadable)?;
+        self.metrics.upstream_attempts.inc();
+        let response = self.upstreams.post(body, deadline).await?;
+        // One result per message, in order: anything else could tell a client of another's message.
+        let in_order = response.results.len() == batch.len()
+            && response.results.iter().zip(&messages).all(|(one, sent)| one.message_id == sent.message_id);
+        if in_order {
+            return Ok(response);
+        }
+        error!("a main server's results do not match the batch they answer");
+        Err(Unanswered::Mismatch)
+    }
+}
+
+fn reply(batch: Vec<Waiting>, results: Vec<SubmitResult>) {
+    for (waiting, result) in batch.into_iter().zip(results) {
+        // A client that went away is no error: its message is stored, as it would be without an answer.
+        let _ = waiting.reply.send(result);
+    }
+}
+
+fn usize_to_f64(number: usize) -> f64 {
+    u32::try_from(number).map_or(f64::MAX, f64::from)
+}

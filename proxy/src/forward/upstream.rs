@@ -1,0 +1,162 @@
+//! The main servers: one HTTP/2 connection each, over mTLS, their role checked.
+//!
+//! The one place of the proxy that builds HTTP clients.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use reqwest::{Client, StatusCode, header};
+use shared::{
+    identity::Role,
+    shutdown::Shutdown,
+    tls::{BundleKind, Protocols, TrustBundle, client_config},
+    wire::submit::SubmitResponse,
+};
+use tokio::time::Instant;
+use tracing::{info, warn};
+use url::Url;
+
+use crate::config::Config;
+
+/// To a machine that is off: longer than any healthy network needs.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How soon a connection whose other end vanished is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Between probes of a server that does not answer, and the time it has for one.
+const PROBE: Duration = Duration::from_millis(500);
+
+/// All main servers.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    servers: Vec<Upstream>,
+    next: AtomicUsize,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Upstream {
+    client: Client,
+    url: Url,
+    /// The last batch or probe was answered.
+    answers: AtomicBool,
+}
+
+/// Why a batch has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unanswered {
+    /// Not reached, cut off, or too slow.
+    #[error("main server: {}", with_sources(.0))]
+    Http(#[from] reqwest::Error),
+    /// Answered with something else than results.
+    #[error("main server answered {0}")]
+    Status(StatusCode),
+    /// The answer, or the batch, is not of the agreed shape.
+    #[error("main server's answer cannot be read: {0}")]
+    Unreadable(String),
+    /// The results are for other messages.
+    #[error("main server answered for other messages")]
+    Mismatch,
+}
+
+impl Unanswered {
+    pub(super) fn unreadable(error: impl std::fmt::Display) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
+/// reqwest's own text stops at "error sending request"; the cause is below it.
+fn with_sources(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Builds the clients; nothing is connected before the first batch.
+pub(crate) fn upstreams(config: &Config) -> anyhow::Result<Arc<Upstreams>> {
+    let bundle = Arc::new(TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?);
+    let mut servers = Vec::new();
+    for server in &config.upstream.servers {
+        let tls = client_config(&config.tls.identity(), bundle.clone(), Role::MainServer, Protocols::Http2)?;
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE)
+            .http2_keep_alive_while_idle(true)
+            .http2_initial_stream_window_size(1 << 20)
+            .build()
+            .with_context(|| format!("cannot make a client for {server}"))?;
+        let url = server.join("/internal/v1/messages")?;
+        servers.push(Upstream { client, url, answers: AtomicBool::new(false) });
+    }
+    Ok(Arc::new(Upstreams { servers, next: AtomicUsize::new(0), timeout: config.upstream.timeout.0 }))
+}
+
+impl Upstreams {
+    pub(crate) fn len(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// How many answered when they were last asked.
+    pub(crate) fn answering(&self) -> usize {
+        self.servers.iter().filter(|server| server.answers.load(Relaxed)).count()
+    }
+
+    /// Asks the servers that do not answer, with an empty batch, until the soft stop: no client's message
+    /// has to find out that one is back.
+    pub(crate) async fn probe(self: Arc<Self>, shutdown: Shutdown) {
+        while !shutdown.is_requested() {
+            for server in self.servers.iter().filter(|server| !server.answers.load(Relaxed)) {
+                server.note(&server.post(b"[]".to_vec(), PROBE).await);
+            }
+            tokio::select! { () = tokio::time::sleep(PROBE) => {} () = shutdown.requested() => {} }
+        }
+    }
+
+    /// Posts a batch to the next server in turn; one that failed last is skipped while another answers.
+    pub(super) async fn post(&self, body: Vec<u8>, deadline: Instant) -> Result<SubmitResponse, Unanswered> {
+        let turn = self.next.fetch_add(1, Relaxed);
+        let in_turn =
+            || (0..self.servers.len()).map(|step| &self.servers[(turn + step) % self.servers.len()]);
+        let server = in_turn().find(|server| server.answers.load(Relaxed));
+        let server = server.unwrap_or(&self.servers[turn % self.servers.len()]);
+        let limit = self.timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let result = server.post(body, limit).await;
+        server.note(&result);
+        result
+    }
+}
+
+impl Upstream {
+    async fn post(&self, body: Vec<u8>, limit: Duration) -> Result<SubmitResponse, Unanswered> {
+        let request = self.client.post(self.url.clone()).timeout(limit).body(body);
+        let response = request.header(header::CONTENT_TYPE, "application/json").send().await?;
+        if response.status() != StatusCode::OK {
+            return Err(Unanswered::Status(response.status()));
+        }
+        let bytes = response.bytes().await?;
+        serde_json::from_slice(&bytes).map_err(Unanswered::unreadable)
+    }
+
+    /// Logs once when a server stops answering, and once when it answers again.
+    fn note(&self, result: &Result<SubmitResponse, Unanswered>) {
+        let was = self.answers.swap(result.is_ok(), Relaxed);
+        match result {
+            Ok(_) if !was => info!(server = %self.url, "main server answers"),
+            Err(error) if was => warn!(server = %self.url, %error, "main server does not answer"),
+            _ => {}
+        }
+    }
+}

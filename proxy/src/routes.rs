@@ -1,0 +1,51 @@
+//! Every route of the client door, and the order of the layers around them.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router, middleware,
+    routing::{get, post},
+};
+use shared::wire::{Code, Problem};
+
+use crate::{
+    api,
+    config::MessageLimits,
+    edge::{self, Arrival, Authorizer},
+    forward::Forward,
+    metrics::Metrics,
+};
+
+/// What the layers and handlers of the client door share.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    pub(crate) authorizer: Authorizer,
+    pub(crate) forward: Forward,
+    pub(crate) message: MessageLimits,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The routes. A request passes the layers from the last line up to the first.
+pub(crate) fn routes(edge: Arc<Edge>) -> Router {
+    Router::new()
+        .route("/api/v1/messages", post(api::submit))
+        .route("/api/v1/whoami", get(api::whoami))
+        .route("/api/v1/health", get(api::health))
+        .route("/health", get(api::health))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(edge.clone(), edge::admit))
+        .layer(middleware::from_fn(edge::strip_claims))
+        .layer(middleware::from_fn_with_state(edge.clone(), edge::arrive))
+        .with_state(edge)
+}
+
+async fn not_found(Extension(arrival): Extension<Arrival>) -> Problem {
+    Problem::new(Code::NotFound, "no such resource; messages are posted to /api/v1/messages")
+        .of_request(arrival.request_id)
+}
+
+async fn method_not_allowed(Extension(arrival): Extension<Arrival>) -> Problem {
+    Problem::new(Code::MethodNotAllowed, "the Allow header lists the methods of this resource")
+        .of_request(arrival.request_id)
+}

@@ -1,0 +1,79 @@
+//! The proxy, put together: from a configuration and bound sockets to the soft stop.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use prometheus_client::registry;
+use shared::{
+    management::{self, Readiness},
+    process::Listeners,
+    serve::{Connections, Door, DoorMetrics},
+    shutdown::Shutdown,
+    tls::{BundleKind, TrustBundle, door_tls},
+};
+use tracing::info;
+
+use crate::{
+    Config,
+    crls::Crls,
+    edge::Authorizer,
+    forward::{Forward, Upstreams, upstreams},
+    metrics::Metrics,
+    registry::{Registry, Sync},
+    routes::{Edge, routes},
+};
+
+/// Runs until the soft stop; what was accepted by then is finished by tasks that `shutdown` waits for.
+pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut metrics_registry = registry::Registry::default();
+    let door_metrics = DoorMetrics::register(&mut metrics_registry);
+    let metrics = Arc::new(Metrics::register(&mut metrics_registry));
+
+    let bundle = Arc::new(TrustBundle::read(&config.tls.clients_ca, BundleKind::AnyAuthority)?);
+    let tls = door_tls(&config.tls.identity(), bundle, config.tls.handshake)?;
+    let upstreams = upstreams(&config)?;
+
+    let registry = Arc::new(Registry::new(config.registry.max_staleness.0));
+    metrics_registry.register_collector(Box::new(registry.clone().gauges()));
+    let connections = Arc::new(Connections::new());
+    let sync = Sync::new(&config.registry, registry.clone(), connections.clone())
+        .context("registry.database_url")?;
+    shutdown.spawn("registry sync", sync.run(shutdown.clone()));
+
+    let readiness = readiness(registry.clone(), upstreams.clone());
+    shutdown.spawn("probe upstreams", upstreams.clone().probe(shutdown.clone()));
+    let forward = Forward::start(&config.upstream, upstreams, metrics.clone(), &shutdown);
+    let trust_domain = config.tls.trust_domain.clone();
+    let authorizer = Authorizer { registry, crls: ArcSwap::from_pointee(Crls::none()), trust_domain };
+    let edge = Arc::new(Edge { authorizer, forward, message: config.message, metrics });
+
+    let door = Door::new(
+        "clients",
+        Arc::new(ArcSwap::from_pointee(tls)),
+        config.limits,
+        connections,
+        door_metrics,
+        shutdown.clone(),
+    );
+    shutdown.spawn("client door", door.serve(listeners.take("client door")?, routes(edge)));
+    info!("ready for clients");
+    management::serve(listeners.take("management")?, readiness, metrics_registry, shutdown).await
+}
+
+fn readiness(registry: Arc<Registry>, upstreams: Arc<Upstreams>) -> Readiness {
+    Readiness::new()
+        .check("registry", move || {
+            let clients = registry.len();
+            match registry.age() {
+                None => Err("not loaded yet: is the database reachable?".into()),
+                Some(age) if registry.is_stale() => Err(format!("last read {} s ago", age.as_secs())),
+                Some(age) => Ok(format!("{clients} clients, read {} ms ago", age.as_millis())),
+            }
+        })
+        .check("upstream", move || {
+            let (answering, all) = (upstreams.answering(), upstreams.len());
+            let detail = format!("{answering} of {all} main servers answer");
+            if answering > 0 { Ok(detail) } else { Err(detail) }
+        })
+}
