@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// The options of `up`.
 #[derive(Debug, Args)]
-pub struct UpOptions {
+pub(crate) struct UpOptions {
     /// Keep certificates, database, configuration and logs here, and reuse what is there
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
@@ -53,7 +53,8 @@ fn run(options: &UpOptions) -> anyhow::Result<()> {
     let state = &options.state;
     fs::DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        // keys and configurations inside are ours alone; the database's own user must get through to its data
+        .mode(0o711)
         .create(state)
         .with_context(|| format!("cannot create {}", state.display()))?;
     let _lock = lock(state)?;

@@ -36,7 +36,7 @@ pub(super) struct Database {
 
 #[derive(Debug)]
 enum Hold {
-    Own(Cluster),
+    Own(Box<Cluster>),
     Shared(&'static Cluster),
 }
 
@@ -54,7 +54,7 @@ impl Database {
                 }
                 let owner_url = cluster.url(NAME, SUPERUSER);
                 prepare(&owner_url)?;
-                Ok(Self { owner_url, cluster: Some(Hold::Own(cluster)) })
+                Ok(Self { owner_url, cluster: Some(Hold::Own(Box::new(cluster))) })
             }
             Place::External(url) => {
                 migrate(url)?;

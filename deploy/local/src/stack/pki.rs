@@ -119,13 +119,12 @@ impl Pki {
         holder: &Workload,
         issue: impl FnOnce() -> Result<Issued, certs::IssueError>,
     ) -> anyhow::Result<(PathBuf, PathBuf)> {
-        let issued = match Issued::load(&self.folder, holder)? {
-            Some(issued) => issued,
-            None => {
-                let issued = issue()?;
-                issued.save(&self.folder)?;
-                issued
-            }
+        let issued = if let Some(issued) = Issued::load(&self.folder, holder)? {
+            issued
+        } else {
+            let issued = issue()?;
+            issued.save(&self.folder)?;
+            issued
         };
         self.register(&issued)?;
         Ok(files_of(&self.folder, &issued))

@@ -6,3 +6,4 @@
 mod support;
 
 mod main_job;
+mod up;
