@@ -4,6 +4,8 @@
 mod capacity;
 mod leases;
 mod batch;
+#[cfg(test)]
+mod tests;
 
 use std::{
     ops::ControlFlow,

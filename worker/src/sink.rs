@@ -75,6 +75,12 @@ impl Sink {
         let _ = self.on_file(JsonlFile::rehearse).await;
     }
 
+    /// Keeps every batch waiting while the guard lives: a slow disk.
+    #[cfg(test)]
+    pub(crate) async fn stall(&self) -> tokio::sync::OwnedMutexGuard<impl Sized + use<>> {
+        Arc::clone(&self.file).lock_owned().await
+    }
+
     /// Works on the file in a thread that may block, and notes whether it went well.
     async fn on_file<T: Send + 'static>(
         &self,

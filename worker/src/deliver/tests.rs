@@ -1,0 +1,329 @@
+//! Deliveries against scripted main servers over real TLS: what is acknowledged, renewed, handed back.
+
+mod main_server;
+
+use std::{fs, path::PathBuf};
+
+use certs::{Authority, Host, ServiceRequest, TrustDomain};
+use prometheus_client::registry::Registry;
+use shared::{
+    config::ByteSize,
+    identity::{Fingerprint, Role},
+    tls::Identity,
+    wire::lease::LeasedJob,
+};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use tokio::task::JoinHandle;
+use url::Url;
+use uuid::Uuid;
+
+use self::main_server::MainServer;
+use super::*;
+use crate::{
+    TlsConfig,
+    server_api::{Clients, Patience},
+    sink::SinkOptions,
+};
+
+/// A PKI, and the directory of one worker.
+struct Place {
+    directory: TempDir,
+    authority: Authority,
+}
+
+/// A worker's delivery while it runs.
+struct Running {
+    delivery: Delivery,
+    task: JoinHandle<()>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::create(TrustDomain::default()).unwrap();
+        authority.save(&directory.path().join("pki")).unwrap();
+        Self { directory, authority }
+    }
+
+    fn pki(&self) -> PathBuf {
+        self.directory.path().join("pki")
+    }
+
+    fn output(&self) -> PathBuf {
+        self.directory.path().join("received_messages.jsonl")
+    }
+
+    fn lines(&self) -> usize {
+        fs::read_to_string(self.output()).unwrap().lines().count()
+    }
+
+    fn identity(&self, role: Role, name: &str) -> Identity {
+        let request = ServiceRequest { hosts: Host::loopback(), days: 1 };
+        let issued = self.authority.issue_service(role, &name.parse().unwrap(), &request).unwrap();
+        let [certificate, key] =
+            ["crt", "key"].map(|kind| self.directory.path().join(format!("{name}.{kind}")));
+        fs::write(&certificate, issued.leaf.certificate_pem()).unwrap();
+        fs::write(&key, issued.leaf.key().pem()).unwrap();
+        Identity { certificate, key }
+    }
+
+    async fn main_server(&self, name: &str) -> MainServer {
+        MainServer::open(&self.pki(), &self.identity(Role::MainServer, name)).await
+    }
+
+    /// A worker that asks these servers; `change` makes its limits other than the usual ones.
+    fn deliver(&self, servers: Vec<Url>, change: impl FnOnce(&mut Limits)) -> Running {
+        let Identity { certificate, key } = self.identity(Role::Worker, "worker-1");
+        let tls = TlsConfig { certificate, key, ca: self.pki().join("services-ca.crt") };
+        let patience = Patience {
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(10),
+            max_answer: ByteSize::kib(1024),
+        };
+        let mut limits = Limits {
+            queue: "default".parse().unwrap(),
+            lease: Duration::from_secs(30),
+            wait: Duration::from_secs(20),
+            batch: 10,
+            batches: 4,
+            max_jobs: 40,
+            drain: Duration::from_secs(20),
+            backoff: Backoff::new(Duration::from_millis(5), Duration::from_millis(50)),
+        };
+        change(&mut limits);
+        let delivery = Delivery {
+            api: Arc::new(ServerApi::new(servers, Clients::build(&tls, &patience).unwrap(), &patience)),
+            sink: Sink::open(SinkOptions { output: self.output(), recent_ids: 100 }).unwrap(),
+            metrics: Metrics::register(&mut Registry::default()),
+            limits,
+            shutdown: Shutdown::new(),
+        };
+        let task = delivery.shutdown.spawn("delivery", delivery.clone().run());
+        Running { delivery, task }
+    }
+}
+
+impl Running {
+    /// A soft stop; ends when everything is settled.
+    async fn stop(self) -> Metrics {
+        self.delivery.shutdown.request();
+        self.task.await.unwrap();
+        self.delivery.metrics
+    }
+}
+
+fn job(number: u128) -> LeasedJob {
+    let at = OffsetDateTime::UNIX_EPOCH;
+    LeasedJob {
+        job_id: id(number),
+        lease_token: Uuid::new_v4(),
+        lease_expires_at: at,
+        queue: "default".parse().unwrap(),
+        attempt: 1,
+        message_id: Uuid::from_u128(1_000_000 + number),
+        client_id: "client_001".parse().unwrap(),
+        cert_fingerprint: Fingerprint::of_der(b"certificate"),
+        proxy: "proxy-1".parse().unwrap(),
+        request_id: Uuid::nil(),
+        traceparent: None,
+        sender_number: "+1234567890".to_owned(),
+        message_body: "hello".to_owned(),
+        metadata: None,
+        routing_key: None,
+        queued_at: at,
+    }
+}
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+#[tokio::test]
+async fn a_leased_job_is_acknowledged_once_its_line_is_in_the_file() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![server.url()], |_| {});
+    server.now(|script| script.ready.extend([job(1), job(2)]));
+    server
+        .until("both acknowledged", |script| {
+            assert!(script.completed.is_empty() || place.lines() == 2, "acknowledged before it was written");
+            script.completed.len() == 2
+        })
+        .await;
+    let metrics = running.stop().await;
+    assert_eq!((metrics.leased.get(), metrics.delivered.get(), metrics.lease_lost.get()), (2, 2, 0));
+}
+
+#[tokio::test]
+async fn a_message_that_comes_again_is_acknowledged_and_not_written_again() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![server.url()], |_| {});
+    server.now(|script| script.ready.push_back(job(1)));
+    server.until("acknowledged", |script| script.completed.len() == 1).await;
+    server.now(|script| script.ready.push_back(LeasedJob { attempt: 2, ..job(1) }));
+    server.until("acknowledged again", |script| script.completed.len() == 2).await;
+    let metrics = running.stop().await;
+    assert_eq!((place.lines(), metrics.duplicates.get()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_slow_sink_keeps_its_leases_by_renewing_them() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![server.url()], |limits| limits.lease = Duration::from_millis(60));
+    let stalled = running.delivery.sink.stall().await;
+    server.now(|script| script.ready.extend([job(1), job(2)]));
+    server.until("renewed three times", |script| script.renewed.len() >= 3).await;
+    assert_eq!(server.look(|script| script.renewed[0].clone()), [id(1), id(2)]);
+    drop(stalled);
+    server.until("acknowledged", |script| script.completed == [id(1), id(2)]).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_lease_that_was_lost_meanwhile_is_neither_renewed_nor_acknowledged() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![server.url()], |limits| limits.lease = Duration::from_millis(60));
+    let stalled = running.delivery.sink.stall().await;
+    server.now(|script| {
+        script.lost.insert(id(1));
+        script.ready.extend([job(1), job(2)]);
+    });
+    server.until("renewed without the lost one", |script| script.renewed.last() == Some(&vec![id(2)])).await;
+    drop(stalled);
+    server.until("acknowledged", |script| !script.completed.is_empty()).await;
+    let metrics = running.stop().await;
+    assert_eq!(server.look(|script| script.completed.clone()), [id(2)]);
+    assert_eq!((metrics.delivered.get(), metrics.lease_lost.get()), (1, 1));
+}
+
+#[tokio::test]
+async fn an_acknowledgement_is_repeated_until_it_is_answered() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![server.url()], |_| {});
+    let stalled = running.delivery.sink.stall().await;
+    server.now(|script| script.ready.push_back(job(1)));
+    server.until("leased", |script| script.ready.is_empty()).await;
+    server.now(|script| script.refuses = true);
+    drop(stalled);
+    server.until("refused several times", |script| script.refusals >= 5).await;
+    server.now(|script| script.refuses = false);
+    server.until("acknowledged", |script| script.completed == [id(1)]).await;
+    assert_eq!(running.stop().await.delivered.get(), 1);
+}
+
+#[tokio::test]
+async fn what_the_sink_refuses_is_handed_back_and_nothing_is_leased_until_it_works_again() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![server.url()], |limits| limits.batches = 1);
+    server.until("waiting for jobs", |script| script.leases.len() == 2).await;
+    fs::remove_file(place.output()).unwrap();
+    fs::create_dir(place.output()).unwrap();
+    server.now(|script| script.ready.push_back(job(1)));
+    server.until("handed back", |script| script.failed.len() == 1).await;
+    let failed = server.look(|script| script.failed[0].clone());
+    assert!(failed.error.contains("received_messages.jsonl") && !failed.dead, "{failed:?}");
+    assert_eq!(failed.delay_seconds, None, "the queue's own backoff");
+    assert!(running.delivery.sink.trouble().is_some());
+    assert_eq!(server.look(|script| script.leases.len()), 2, "leased although the sink is in trouble");
+
+    fs::remove_dir(place.output()).unwrap();
+    server.now(|script| script.ready.push_back(job(2)));
+    server.until("acknowledged", |script| script.completed == [id(2)]).await;
+    assert_eq!(running.stop().await.failed.get(), 1);
+}
+
+#[tokio::test]
+async fn no_more_is_leased_than_may_be_in_hand() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![server.url()], |limits| (limits.batch, limits.max_jobs) = (4, 6));
+    let stalled = running.delivery.sink.stall().await;
+    server.now(|script| script.ready.extend((0..20).map(job)));
+    server.until("six in hand", |script| script.ready.len() == 14).await;
+    assert_eq!(server.look(|script| script.leases.iter().map(|lease| lease.max).collect::<Vec<_>>()), [4, 2]);
+    drop(stalled);
+    server.until("all acknowledged", |script| script.completed.len() == 20).await;
+    assert!(server.look(|script| script.leases.iter().all(|lease| lease.max <= 4)));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn when_one_main_server_is_gone_the_next_one_is_asked() {
+    let place = Place::new();
+    let (first, second) = (place.main_server("main-1").await, place.main_server("main-2").await);
+    let running = place.deliver(vec![first.url(), second.url()], |_| {});
+    first.now(|script| script.ready.push_back(job(1)));
+    first.until("acknowledged", |script| script.completed == [id(1)]).await;
+    first.close().await;
+    second.now(|script| script.ready.push_back(job(2)));
+    second.until("acknowledged", |script| script.completed == [id(2)]).await;
+    assert_eq!(running.stop().await.delivered.get(), 2);
+}
+
+#[tokio::test]
+async fn a_main_server_that_comes_back_is_used_without_a_restart() {
+    let place = Place::new();
+    let identity = place.identity(Role::MainServer, "main-1");
+    let server = MainServer::open(&place.pki(), &identity).await;
+    let running = place.deliver(vec![server.url()], |_| {});
+    server.until("asked", |script| !script.leases.is_empty()).await;
+    server.close().await;
+    let server = MainServer::open_at(server.address(), &place.pki(), &identity).await;
+    server.now(|script| script.ready.push_back(job(1)));
+    server.until("acknowledged", |script| script.completed == [id(1)]).await;
+    assert!(running.delivery.api.reachable(Duration::from_mins(1)).is_ok());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_no_main_server_is_asked_nothing() {
+    let place = Place::new();
+    let impostor = MainServer::open(&place.pki(), &place.identity(Role::Proxy, "proxy-1")).await;
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![impostor.url(), server.url()], |_| {});
+    server.now(|script| script.ready.push_back(job(1)));
+    server.until("acknowledged", |script| script.completed == [id(1)]).await;
+    running.stop().await;
+    assert!(impostor.look(|script| script.leases.is_empty()));
+}
+
+#[tokio::test]
+async fn after_a_soft_stop_what_is_in_hand_is_finished_and_nothing_is_leased() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![server.url()], |limits| limits.lease = Duration::from_millis(60));
+    let stalled = running.delivery.sink.stall().await;
+    server.now(|script| script.ready.push_back(job(1)));
+    server.until("in hand: renewed", |script| !script.renewed.is_empty()).await;
+    running.delivery.shutdown.request();
+    drop(stalled);
+    let metrics = running.stop().await;
+    server.now(|script| script.ready.push_back(job(2)));
+    assert_eq!(server.look(|script| (script.completed.clone(), script.ready.len())), (vec![id(1)], 1));
+    assert_eq!(metrics.delivered.get(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_finished_in_time_after_a_soft_stop_is_handed_back_at_once() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![server.url()], |limits| {
+        (limits.lease, limits.drain) = (Duration::from_millis(60), Duration::from_millis(20));
+    });
+    let stalled = running.delivery.sink.stall().await;
+    server.now(|script| script.ready.extend([job(1), job(2)]));
+    server.until("in hand: renewed", |script| !script.renewed.is_empty()).await;
+    running.stop().await;
+    drop(stalled);
+    let failed = server.look(|script| script.failed.clone());
+    let back: Vec<_> = failed.iter().map(|job| (job.job_id, job.delay_seconds, job.dead)).collect();
+    assert_eq!(back, [(id(1), Some(0), false), (id(2), Some(0), false)]);
+    assert!(server.look(|script| script.completed.is_empty()));
+}
