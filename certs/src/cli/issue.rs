@@ -2,14 +2,15 @@
 
 use std::{io::Write, path::Path};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use shared::identity::{Name, Role, Workload};
 use sqlx::Connection;
 use time::macros::format_description;
 
 use super::{Place, database, title};
 use crate::{
-    Authority, ClientRequest, Issued, ServiceRequest, folder,
+    Authority, ClientRequest, Issued, ServiceRequest,
+    folder::{self, FolderError},
     register::{self, Registered},
     statement,
 };
@@ -31,7 +32,8 @@ impl Request {
 
 pub(super) async fn run(place: &Place, request: Request, out: &mut dyn Write) -> anyhow::Result<()> {
     let authority = Authority::load(&place.dir)?;
-    folder::vacant(&place.dir, &request.holder())?;
+    folder::vacant(&place.dir, &request.holder())
+        .map_err(|refusal| with_remedy(refusal, place, &request.holder()))?;
     let mut database = database::connect(place).await?;
     let issued = match &request {
         Request::Client(name, choices) => authority.issue_client(name, choices)?,
@@ -69,6 +71,19 @@ pub(super) async fn run(place: &Place, request: Request, out: &mut dyn Write) ->
         Registered::Before => writeln!(out, "it was registered in the database before")?,
     }
     Ok(())
+}
+
+/// Whoever lost the SQL, or was interrupted between the folder and the row, finds it here.
+fn with_remedy(refusal: FolderError, place: &Place, holder: &Workload) -> anyhow::Error {
+    match (&refusal, Issued::load(&place.dir, holder)) {
+        (FolderError::NameTaken(_), Ok(Some(issued))) => {
+            anyhow!(
+                "{refusal}. if it was never registered, with psql:\n\n{}",
+                statement::registering(&issued)
+            )
+        }
+        _ => refusal.into(),
+    }
 }
 
 fn describe(issued: &Issued, folder: &Path, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -1,0 +1,9 @@
+//! What the authority makes, judged by the real `openssl` and a real Postgres.
+
+mod support;
+
+mod certificates;
+mod revocation_lists;
+mod files;
+mod names;
+mod registration;
