@@ -44,7 +44,7 @@ pub(super) fn main_server(
     keyring: &Path,
 ) -> Json {
     json!({
-        "listen": { "proxies": proxies, "workers": workers, "management": facts.management },
+        "listen": { "proxy_door": proxies, "worker_door": workers, "management": facts.management },
         "tls": {
             "certificate": facts.files.cert,
             "key": facts.files.key,
