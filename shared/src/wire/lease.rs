@@ -73,7 +73,7 @@ pub struct LeasedJob {
 }
 
 /// What a later verb says about one job: which one, and by which lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Held {
     /// The job.

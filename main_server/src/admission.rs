@@ -1,0 +1,134 @@
+//! Whether a service may speak at a door: judged for every request, from memory only.
+//!
+//! In: the peer of the connection, the services, the roles a door admits, the time. Out: the service, or a
+//! refusal with its reason. An empty list of roles admits nobody. TLS has proved who it is before; nothing
+//! that a request says about itself counts.
+
+use std::sync::Arc;
+
+use rustls_pki_types::UnixTime;
+use shared::{
+    identity::{Certificate, Judged, Name, Role, Workload},
+    serve::Connection,
+    tls::Peer,
+    wire::{Code, Problem},
+};
+
+use crate::registry::{Registry, Services, Status};
+
+/// A service that may speak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// What it is.
+    pub role: Role,
+    /// Which one.
+    pub name: Name,
+}
+
+/// The rule of one door, and what it needs to know.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    registry: Arc<Registry>,
+    roles: &'static [Role],
+}
+
+/// The other end of the connection a request came on. Ask it anew whenever time has passed: a certificate
+/// may have been revoked since.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    admission: Admission,
+    connection: Arc<Connection>,
+}
+
+impl Admission {
+    /// Admits registered services of these roles.
+    #[must_use]
+    pub fn of(roles: &'static [Role], registry: Arc<Registry>) -> Self {
+        Self { registry, roles }
+    }
+
+    /// The caller on a connection, not judged yet.
+    #[must_use]
+    pub fn caller(&self, connection: Arc<Connection>) -> Caller {
+        Caller { admission: self.clone(), connection }
+    }
+}
+
+impl Caller {
+    /// Judges it now.
+    pub fn authorize(&self) -> Result<Service, Problem> {
+        let services = self.admission.registry.current();
+        authorize(&self.connection.peer, services.as_deref(), self.admission.roles, UnixTime::now())
+    }
+}
+
+/// Whether a peer may speak. `services` is `None` when what we know of them is too old to decide by.
+pub fn authorize(
+    peer: &Peer,
+    services: Option<&Services>,
+    admitted: &[Role],
+    now: UnixTime,
+) -> Result<Service, Problem> {
+    let certificate = &peer.certificate;
+    check_validity(certificate, now)?;
+    // The path was built when the connection was opened; its CAs may have expired since.
+    peer.path.authorities.iter().try_for_each(|authority| check_validity(authority, now))?;
+    if peer.path.explain_only {
+        return Err(refuse(Code::CertificateExpired, "the certificate was not valid when it was verified"));
+    }
+
+    let Some(Workload::Service(role, name)) = certificate.spiffe.as_ref().map(|id| &id.workload) else {
+        return Err(refuse(Code::RoleNotAdmitted, "the certificate names no service (spiffe://…/ROLE/NAME)"));
+    };
+    if !admitted.contains(role) {
+        return Err(refuse(Code::RoleNotAdmitted, format!("this door does not admit the role {role}")));
+    }
+
+    let services = services.ok_or_else(|| {
+        refuse(Code::RegistryStale, "the services could not be read from the database for too long")
+    })?;
+    let fingerprint = certificate.fingerprint;
+    let registration = services.get(&fingerprint).ok_or_else(|| {
+        refuse(Code::CertificateUnknown, format!("certificate {fingerprint} is not registered in services"))
+    })?;
+    match registration.status {
+        Status::Active => {}
+        Status::Suspended => return Err(refuse(Code::ClientSuspended, "the service is suspended")),
+        Status::Expired => return Err(refuse(Code::CertificateExpired, "the registration has expired")),
+        Status::Revoked => {
+            let reason = registration.reason_code.as_deref().unwrap_or("unspecified");
+            return Err(refuse(Code::CertificateRevoked, format!("the certificate is revoked: {reason}")));
+        }
+    }
+    if seconds(now) > registration.expires_at {
+        return Err(refuse(Code::CertificateExpired, "the registration has expired"));
+    }
+    if (registration.role, &registration.name) != (*role, name) {
+        let text = format!("certificate of {role} {name}, registered for another service");
+        return Err(refuse(Code::CertificateMismatch, text));
+    }
+    Ok(Service { role: *role, name: name.clone() })
+}
+
+fn check_validity(certificate: &Certificate, now: UnixTime) -> Result<(), Problem> {
+    match certificate.validity.judge(now) {
+        Judged::Valid => Ok(()),
+        Judged::Expired => {
+            Err(refuse(Code::CertificateExpired, "a certificate of the chain has expired: issue a new one"))
+        }
+        Judged::NotYetValid => {
+            Err(refuse(Code::CertificateNotYetValid, "not valid yet: are both machines' clocks right?"))
+        }
+    }
+}
+
+fn seconds(now: UnixTime) -> i64 {
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn refuse(code: Code, detail: impl Into<String>) -> Problem {
+    Problem::new(code, detail)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! The proxy door: `POST /internal/v1/messages`, a batch of verified messages.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::{Request, State},
+};
+use shared::wire::{
+    Problem,
+    submit::{SubmitResponse, SubmittedMessage},
+};
+
+use super::{Api, body::read_json};
+use crate::admission::Caller;
+
+/// Stores a batch. Answers after its commit, with one result per message, in order.
+pub async fn submit(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Json<SubmitResponse>, Problem> {
+    let (messages, bytes): (Vec<SubmittedMessage>, usize) = read_json(request, &api.requests).await?;
+    api.check_count("", messages.len())?;
+    // The body took its time; the proxy's certificate may have been revoked meanwhile.
+    let proxy = caller.authorize()?;
+    let results = api.queue.submit(proxy.name, messages, bytes).await?;
+    Ok(Json(SubmitResponse { results }))
+}

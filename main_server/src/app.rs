@@ -1,0 +1,120 @@
+//! Putting the parts together: what `portcullis-server --config FILE` runs.
+//!
+//! In: a checked configuration, bound sockets. Out: two open doors and the management listener, until the
+//! soft stop. Refused, before a door opens: keys, certificates, a cluster or a schema that cannot be used.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use prometheus_client::registry::Registry as MetricsRegistry;
+use shared::{
+    management::{self, Readiness},
+    process::Listeners,
+    serve::{Connections, Door, DoorMetrics},
+    shutdown::Shutdown,
+    tls::{BundleKind, Handshake, TrustBundle, door_tls},
+};
+use tokio::net::TcpListener;
+use tracing::{error, info};
+
+use crate::{
+    api::Api,
+    config::{Config, MANAGEMENT, PROXY_DOOR, WORKER_DOOR},
+    database::{self, PoolMetrics},
+    queue::{Queue, QueueMetrics},
+    refusals::RefusalMetrics,
+    registry::Registry,
+    routes,
+    seal::Keyring,
+};
+
+/// Without a successful query for so long, `/readyz` says that the database is lost.
+const DATABASE_LOST: Duration = Duration::from_secs(5);
+
+/// Runs the main server until the soft stop.
+pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -> anyhow::Result<()> {
+    let keyring = Arc::new(Keyring::load(&config.keyring.file)?);
+    let mut metrics = MetricsRegistry::default();
+    let opener = DoorOpener::new(&config, DoorMetrics::register(&mut metrics), &shutdown)?;
+    info!(keys = ?keyring, "key ring loaded");
+    let pool = database::open(&config.database).await?;
+
+    metrics.register_collector(Box::new(PoolMetrics::of(pool.clone())));
+    let queue_metrics = QueueMetrics::register(&mut metrics);
+    let [of_proxies, of_workers] = RefusalMetrics::register(&mut metrics, [PROXY_DOOR, WORKER_DOOR]);
+
+    // A statement waits for a connection, then runs; a database that exceeds both is not there.
+    let deadline = config.database.acquire_timeout.0 + config.database.statement_timeout.0;
+    let registry = Registry::open(pool.clone(), &config.registry, deadline, &shutdown).await?;
+    let queue = Queue::open(pool, keyring, &config.queue, deadline, queue_metrics, &shutdown);
+    let api = Arc::new(Api {
+        queue,
+        limits: config.queue.clone(),
+        requests: config.requests.clone(),
+        shutdown: shutdown.clone(),
+    });
+
+    let proxies = routes::proxy_door(api.clone(), registry.clone(), of_proxies);
+    let workers = routes::worker_door(api, registry.clone(), of_workers);
+    opener.open(PROXY_DOOR, listeners.take(PROXY_DOOR)?, proxies)?;
+    opener.open(WORKER_DOOR, listeners.take(WORKER_DOOR)?, workers)?;
+
+    let management = listeners.take(MANAGEMENT)?;
+    let (readiness, until) = (readiness(registry), shutdown.clone());
+    shutdown.spawn("management", async move {
+        if let Err(error) = management::serve(management, readiness, metrics, until).await {
+            error!(%error, "the management listener ended");
+        }
+    });
+    info!("ready");
+    shutdown.requested().await;
+    Ok(())
+}
+
+/// Opens doors that believe the services' issuing CAs, and say nothing to anybody else: strict handshakes.
+struct DoorOpener<'a> {
+    config: &'a Config,
+    bundle: Arc<TrustBundle>,
+    metrics: DoorMetrics,
+    shutdown: &'a Shutdown,
+}
+
+impl<'a> DoorOpener<'a> {
+    fn new(config: &'a Config, metrics: DoorMetrics, shutdown: &'a Shutdown) -> anyhow::Result<Self> {
+        let bundle = TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?;
+        Ok(Self { config, bundle: Arc::new(bundle), metrics, shutdown })
+    }
+
+    fn open(&self, name: &'static str, listener: TcpListener, router: Router) -> anyhow::Result<()> {
+        let tls = door_tls(&self.config.tls.identity(), self.bundle.clone(), Handshake::Strict)?;
+        let door = Door::new(
+            name,
+            Arc::new(ArcSwap::from_pointee(tls)),
+            self.config.limits.clone(),
+            Arc::new(Connections::new()),
+            self.metrics.clone(),
+            self.shutdown.clone(),
+        );
+        self.shutdown.spawn(name, door.serve(listener, router));
+        Ok(())
+    }
+}
+
+/// What `/readyz` asks, all of it from memory: the registry reads the database twice a second anyway.
+fn readiness(registry: Arc<Registry>) -> Readiness {
+    let of_database = registry.clone();
+    Readiness::new()
+        .check("database", move || {
+            let age = of_database.age();
+            let text = format!("answered {} ms ago", age.as_millis());
+            if age <= DATABASE_LOST { Ok(text) } else { Err(text) }
+        })
+        .check("registry", move || match registry.current() {
+            Some(services) => {
+                Ok(format!("{} services, read {} ms ago", services.len(), registry.age().as_millis()))
+            }
+            None => Err(format!("too old to decide by: read {} s ago", registry.age().as_secs())),
+        })
+        .check("migrations", || Ok("all applied at start".to_owned()))
+}

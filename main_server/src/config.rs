@@ -1,0 +1,350 @@
+//! The configuration of the main server: a struct per table, each with its defaults.
+//!
+//! In: `main_server.toml` and the environment. Out: values checked together before anything is bound.
+//! The commented reference is `deploy/config/main_server.toml`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::Deserialize;
+use shared::{
+    config::{ByteSize, Configuration, DatabaseUrl, Source, Span},
+    serve::Limits,
+    telemetry::LogConfig,
+    tls::Identity,
+};
+
+/// The proxies' door, by name.
+pub const PROXY_DOOR: &str = "proxy door";
+/// The workers' door, by name.
+pub const WORKER_DOOR: &str = "worker door";
+/// The management listener, by name.
+pub const MANAGEMENT: &str = "management";
+
+/// Everything an operator can set.
+#[derive(Debug)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: ListenConfig,
+    /// Who we are, and whose certificates we believe.
+    pub tls: TlsConfig,
+    /// The database and its connections.
+    pub database: DatabaseConfig,
+    /// The keys that seal what is stored.
+    pub keyring: KeyringConfig,
+    /// Group commit, leases and the reaper.
+    pub queue: QueueConfig,
+    /// The snapshot of the services table.
+    pub registry: RegistryConfig,
+    /// Bounds of one request.
+    pub requests: RequestConfig,
+    /// Bounds of one connection.
+    pub limits: Limits,
+    /// Logging.
+    pub log: LogConfig,
+}
+
+/// The table `[listen]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenConfig {
+    /// For proxies.
+    pub proxy_door: SocketAddr,
+    /// For workers.
+    pub worker_door: SocketAddr,
+    /// Health and metrics, plain HTTP: loopback or a private network.
+    pub management: SocketAddr,
+}
+
+/// The table `[tls]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Our leaf and the CAs above it, PEM.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The CAs that issue certificates to services, PEM; never the root.
+    pub services_ca: PathBuf,
+}
+
+/// The table `[database]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// Where it is, and as whom.
+    pub url: DatabaseUrl,
+    /// Accept TCP without TLS that checks the server.
+    pub unsafe_plaintext_database: bool,
+    /// At most so many connections.
+    pub max_connections: u32,
+    /// How long a request waits for one of them.
+    pub acquire_timeout: Span,
+    /// The longest a statement may take.
+    pub statement_timeout: Span,
+    /// An idle connection is closed after this.
+    pub idle_timeout: Span,
+    /// Any connection is closed after this.
+    pub max_lifetime: Span,
+    /// How long to wait for the database at start.
+    pub start_timeout: Span,
+}
+
+/// The table `[keyring]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeyringConfig {
+    /// The key ring, readable by this process alone.
+    pub file: PathBuf,
+}
+
+/// The table `[queue]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueConfig {
+    /// Group commits at once.
+    pub writers: usize,
+    /// Messages in one group commit.
+    pub commit_messages: usize,
+    /// Bytes in one group commit.
+    pub commit_bytes: ByteSize,
+    /// Batches that may wait for a commit; further ones are refused.
+    pub waiting_batches: usize,
+    /// How long a batch may take from its arrival to its commit.
+    pub submit_timeout: Span,
+    /// Jobs in one lease.
+    pub lease_jobs: u32,
+    /// The poll behind the wake-ups of waiting workers.
+    pub poll: Span,
+    /// How often expired leases are looked for.
+    pub reap_every: Span,
+    /// Expired leases taken back by one statement.
+    pub reap_batch: u32,
+}
+
+/// The table `[registry]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// How often the services are read, whether or not the database hinted at a change.
+    pub poll: Span,
+    /// How old the snapshot may be before everybody is refused.
+    pub max_staleness: Span,
+}
+
+/// The table `[requests]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RequestConfig {
+    /// The longest body.
+    pub body_bytes: ByteSize,
+    /// From the end of a request's head to the end of its body.
+    pub body: Span,
+    /// Messages or jobs in one request.
+    pub items: usize,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self { proxy_door: loopback(8002), worker_door: loopback(8003), management: loopback(9002) }
+    }
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            url: DatabaseUrl::default(),
+            unsafe_plaintext_database: false,
+            max_connections: 16,
+            acquire_timeout: Span::seconds(3),
+            statement_timeout: Span::seconds(10),
+            idle_timeout: Span::seconds(300),
+            max_lifetime: Span::seconds(1800),
+            start_timeout: Span::seconds(30),
+        }
+    }
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            writers: 2,
+            commit_messages: 2000,
+            commit_bytes: ByteSize::kib(4096),
+            waiting_batches: 128,
+            submit_timeout: Span::seconds(15),
+            lease_jobs: 500,
+            poll: Span::seconds(1),
+            reap_every: Span::seconds(1),
+            reap_batch: 1000,
+        }
+    }
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self { poll: Span::millis(500), max_staleness: Span::seconds(60) }
+    }
+}
+
+impl Default for RequestConfig {
+    fn default() -> Self {
+        Self { body_bytes: ByteSize::kib(4096), body: Span::seconds(20), items: 2000 }
+    }
+}
+
+impl TlsConfig {
+    /// Our own certificate and key.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { certificate: self.certificate.clone(), key: self.key.clone() }
+    }
+}
+
+impl Configuration for Config {
+    fn read(source: &mut Source) -> Self {
+        let mut config = Self {
+            listen: source.section("listen"),
+            tls: source.section("tls"),
+            database: source.section("database"),
+            keyring: source.section("keyring"),
+            queue: source.section("queue"),
+            registry: source.section("registry"),
+            requests: source.section("requests"),
+            limits: source.section("limits"),
+            log: source.section("log"),
+        };
+        source.require_file("tls.certificate", &mut config.tls.certificate);
+        source.require_file("tls.key", &mut config.tls.key);
+        source.require_file("tls.services_ca", &mut config.tls.services_ca);
+        source.require_file("keyring.file", &mut config.keyring.file);
+        config.check(source);
+        config
+    }
+
+    fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        vec![
+            (PROXY_DOOR, self.listen.proxy_door),
+            (WORKER_DOOR, self.listen.worker_door),
+            (MANAGEMENT, self.listen.management),
+        ]
+    }
+
+    fn log(&self) -> &LogConfig {
+        &self.log
+    }
+}
+
+impl Config {
+    fn check(&self, source: &mut Source) {
+        if let Err(text) = self.database.url.check(self.database.unsafe_plaintext_database) {
+            source.fault("database.url", text);
+        }
+        if let Err(text) = self.log.check() {
+            source.fault("log.level", text);
+        }
+        self.limits.check(source);
+        let spans = [
+            ("database.acquire_timeout", self.database.acquire_timeout),
+            ("database.statement_timeout", self.database.statement_timeout),
+            ("database.idle_timeout", self.database.idle_timeout),
+            ("database.max_lifetime", self.database.max_lifetime),
+            ("database.start_timeout", self.database.start_timeout),
+            ("queue.submit_timeout", self.queue.submit_timeout),
+            ("queue.poll", self.queue.poll),
+            ("queue.reap_every", self.queue.reap_every),
+            ("registry.poll", self.registry.poll),
+            ("requests.body", self.requests.body),
+        ];
+        for (key, span) in spans {
+            if span.0.is_zero() {
+                source.fault(key, "must be longer than 0s");
+            }
+        }
+        let counts = [
+            ("queue.writers", self.queue.writers),
+            ("queue.commit_messages", self.queue.commit_messages),
+            ("queue.commit_bytes", self.queue.commit_bytes.0),
+            ("queue.waiting_batches", self.queue.waiting_batches),
+            ("queue.lease_jobs", self.queue.lease_jobs as usize),
+            ("queue.reap_batch", self.queue.reap_batch as usize),
+            ("requests.body_bytes", self.requests.body_bytes.0),
+            ("requests.items", self.requests.items),
+        ];
+        for (key, count) in counts {
+            if count == 0 {
+                source.fault(key, "must be at least 1");
+            }
+        }
+        if self.registry.max_staleness.0 <= self.registry.poll.0 {
+            source.fault(
+                "registry.max_staleness",
+                "must be longer than registry.poll, or everybody is refused",
+            );
+        }
+        // The writers, the registry and its LISTEN each hold one; at least two must be left for the workers.
+        let needed = self.queue.writers + 4;
+        if (self.database.max_connections as usize) < needed {
+            source
+                .fault("database.max_connections", format!("must be at least {needed} (queue.writers + 4)"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn reference() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config/main_server.toml")
+    }
+
+    #[test]
+    fn the_reference_file_is_valid_and_states_every_option_with_its_default() {
+        let config: Config = shared::config::load(&reference()).unwrap();
+        let text = std::fs::read_to_string(reference()).unwrap();
+        let only_required = tempfile::NamedTempFile::new().unwrap();
+        let required = "[tls]\ncertificate='a'\nkey='b'\nservices_ca='c'\n[keyring]\nfile='d'\n\
+                        [database]\nurl='postgresql:///portcullis?host=/run/postgresql'";
+        std::fs::write(only_required.path(), required).unwrap();
+        let defaults: Config = shared::config::load(only_required.path()).unwrap();
+        let shown = |part: &dyn std::fmt::Debug| format!("{part:?}");
+        assert_eq!(shown(&config.listen), shown(&defaults.listen));
+        assert_eq!(shown(&config.database), shown(&defaults.database));
+        assert_eq!(shown(&config.queue), shown(&defaults.queue));
+        assert_eq!(shown(&config.registry), shown(&defaults.registry));
+        assert_eq!(shown(&config.requests), shown(&defaults.requests));
+        assert_eq!(shown(&config.limits), shown(&defaults.limits));
+        assert_eq!(shown(&config.log), shown(&defaults.log));
+        // Every key of the effective configuration is named in the file.
+        for line in format!("{config:#?}").lines() {
+            if let Some((key, _)) = line.trim().split_once(':')
+                && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            {
+                assert!(text.contains(key), "{key} is not in the reference file");
+            }
+        }
+    }
+
+    #[test]
+    fn every_contradiction_is_reported_together() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "[database]\nurl='postgres://a@db/p'\nmax_connections=3\n[queue]\nwriters=0\npoll='0s'\n\
+                    [registry]\nmax_staleness='100ms'\n[tls]\ncertificate='a'\n";
+        std::fs::write(file.path(), text).unwrap();
+        let faults = shared::config::load::<Config>(file.path()).unwrap_err().to_string();
+        for key in [
+            "tls.key",
+            "tls.services_ca",
+            "keyring.file",
+            "database.url",
+            "database.max_connections",
+            "queue.writers",
+            "queue.poll",
+            "registry.max_staleness",
+        ] {
+            assert!(faults.contains(key), "{key} in {faults}");
+        }
+    }
+}

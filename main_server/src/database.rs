@@ -1,0 +1,108 @@
+//! The pool of Postgres connections, and what each of them must promise before it is used.
+//!
+//! In: `[database]`. Out: connections that commit durably and give up in time. Refused: a cluster that
+//! could lose an acknowledged message (`fsync` or `full_page_writes` off), a schema older than this binary.
+
+mod migrate;
+mod pool_metrics;
+
+use std::{str::FromStr as _, time::Duration};
+
+use anyhow::Context as _;
+use sqlx::{
+    ConnectOptions as _, Connection as _, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+pub use migrate::migrate;
+pub use pool_metrics::PoolMetrics;
+
+use crate::config::DatabaseConfig;
+
+/// How long to wait between two attempts to reach the database at start.
+const START_RETRY: Duration = Duration::from_millis(200);
+
+/// The cluster could lose what it acknowledged.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the Postgres cluster runs with {setting} = off, so an acknowledged message could be lost: set {setting} = on"
+)]
+pub struct UnsafeCluster {
+    setting: &'static str,
+}
+
+/// Connects, waiting a bounded time for the database to come up, and checks cluster and schema.
+pub async fn open(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+    let options = PgConnectOptions::from_str(config.url.expose())
+        .context("database.url")?
+        .application_name("portcullis-server");
+    let mut first = first_connection(&options, config.start_timeout.0).await?;
+    prepare(&mut first, config.statement_timeout.0).await?;
+    migrate::check_applied(&mut first).await?;
+    first.close().await.context("the database closed the first connection")?;
+
+    let statement_timeout = config.statement_timeout.0;
+    let pool = PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(config.acquire_timeout.0)
+        .idle_timeout(config.idle_timeout.0)
+        .max_lifetime(config.max_lifetime.0)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                let prepared = prepare(connection, statement_timeout).await;
+                prepared.map_err(|error| sqlx::Error::Configuration(error.into()))
+            })
+        })
+        .connect_lazy_with(options);
+    Ok(pool)
+}
+
+async fn first_connection(options: &PgConnectOptions, patience: Duration) -> anyhow::Result<PgConnection> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let error = match tokio::time::timeout_at(deadline, options.connect()).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => error,
+            Err(_) => sqlx::Error::PoolTimedOut,
+        };
+        // A refused role or password does not get better by waiting.
+        let hopeless = error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .is_some_and(|code| code.starts_with("28") || code.starts_with("3D"));
+        if hopeless || Instant::now() + START_RETRY >= deadline {
+            return Err(error).context("cannot connect to the database (database.url)");
+        }
+        warn!(%error, "the database does not answer yet");
+        sleep(START_RETRY).await;
+    }
+}
+
+/// What every connection is told, and asked, before it is used: also after a restart of the cluster, whose
+/// settings may have changed meanwhile.
+async fn prepare(connection: &mut PgConnection, statement_timeout: Duration) -> anyhow::Result<()> {
+    let millis = i64::try_from(statement_timeout.as_millis()).unwrap_or(i64::MAX);
+    let settings = sqlx::query!(
+        r#"-- database.prepare
+        SELECT set_config('synchronous_commit', 'on', false) AS "synchronous_commit!",
+               set_config('statement_timeout', $1, false) AS "statement_timeout!",
+               set_config('lock_timeout', $1, false) AS "lock_timeout!",
+               set_config('idle_in_transaction_session_timeout', $1, false) AS "idle_timeout!",
+               -- lists of other lengths, and a backlog that grows, need other plans than the first one
+               set_config('plan_cache_mode', 'force_custom_plan', false) AS "plan_cache_mode!",
+               current_setting('fsync')::boolean AS "fsync!",
+               current_setting('full_page_writes')::boolean AS "full_page_writes!""#,
+        millis.to_string(),
+    )
+    .fetch_one(connection)
+    .await?;
+    if !settings.fsync {
+        return Err(UnsafeCluster { setting: "fsync" }.into());
+    }
+    if !settings.full_page_writes {
+        return Err(UnsafeCluster { setting: "full_page_writes" }.into());
+    }
+    Ok(())
+}

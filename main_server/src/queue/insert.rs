@@ -1,0 +1,106 @@
+//! (nothing) → ready: messages and their jobs, in one statement and one commit.
+
+use std::collections::HashMap;
+
+use shared::{identity::Name, wire::submit::SubmittedMessage};
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::DEFAULT_QUEUE;
+use crate::seal::SealedMessage;
+
+/// A message on its way into the table.
+#[derive(Debug)]
+pub(super) struct NewMessage {
+    pub(super) message: SubmittedMessage,
+    pub(super) proxy: Name,
+    pub(super) sealed: SealedMessage,
+    /// Which submission it came with, and where in it.
+    pub(super) place: (usize, usize),
+}
+
+/// The columns of a batch, as Postgres takes them.
+#[derive(Default)]
+struct Columns {
+    message_ids: Vec<Uuid>,
+    job_ids: Vec<Uuid>,
+    client_ids: Vec<String>,
+    fingerprints: Vec<String>,
+    proxies: Vec<String>,
+    request_ids: Vec<Uuid>,
+    traceparents: Vec<Option<String>>,
+    routing_keys: Vec<Option<String>>,
+    key_ids: Vec<String>,
+    sealed: Vec<Vec<u8>>,
+    sender_indexes: Vec<Vec<u8>>,
+    payload_hashes: Vec<Vec<u8>>,
+}
+
+/// Stores the messages whose ids are new, with a ready job each, and says when. `messages` must be sorted by
+/// id and hold each id once: two statements that insert the same ids in different orders would deadlock.
+pub(super) async fn insert(
+    pool: &PgPool,
+    messages: &[NewMessage],
+) -> Result<HashMap<Uuid, OffsetDateTime>, sqlx::Error> {
+    let columns = Columns::of(messages);
+    let stored = sqlx::query!(
+        r#"-- queue.insert
+        WITH input AS (
+            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[],
+                                 $7::text[], $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bytea[])
+                AS m (message_id, job_id, client_id, cert_fingerprint, proxy, request_id,
+                      traceparent, routing_key, key_id, sealed, sender_index, payload_hash)
+        ), stored AS (
+            INSERT INTO messages (message_id, client_id, cert_fingerprint, proxy, request_id,
+                                  traceparent, routing_key, key_id, sealed, sender_index, payload_hash)
+            SELECT message_id, client_id, cert_fingerprint, proxy, request_id,
+                   traceparent, routing_key, key_id, sealed, sender_index, payload_hash
+            FROM input
+            ON CONFLICT (message_id) DO NOTHING
+            RETURNING message_id, queued_at
+        ), queued AS (
+            INSERT INTO jobs (job_id, message_id, queue, ready_at)
+            SELECT input.job_id, stored.message_id, $13, stored.queued_at
+            FROM stored JOIN input USING (message_id)
+        )
+        SELECT message_id AS "message_id!", queued_at AS "queued_at!" FROM stored"#,
+        &columns.message_ids,
+        &columns.job_ids,
+        &columns.client_ids,
+        &columns.fingerprints,
+        &columns.proxies,
+        &columns.request_ids,
+        &columns.traceparents as &[Option<String>],
+        &columns.routing_keys as &[Option<String>],
+        &columns.key_ids,
+        &columns.sealed,
+        &columns.sender_indexes,
+        &columns.payload_hashes,
+        DEFAULT_QUEUE,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(stored.into_iter().map(|row| (row.message_id, row.queued_at)).collect())
+}
+
+impl Columns {
+    fn of(messages: &[NewMessage]) -> Self {
+        let mut columns = Self::default();
+        for NewMessage { message, proxy, sealed, .. } in messages {
+            columns.message_ids.push(message.message_id);
+            columns.job_ids.push(Uuid::now_v7());
+            columns.client_ids.push(message.client_id.to_string());
+            columns.fingerprints.push(message.cert_fingerprint.to_string());
+            columns.proxies.push(proxy.to_string());
+            columns.request_ids.push(message.request_id);
+            columns.traceparents.push(message.traceparent.clone());
+            columns.routing_keys.push(message.routing_key.clone());
+            columns.key_ids.push(sealed.key_id.to_string());
+            columns.sealed.push(sealed.sealed.clone());
+            columns.sender_indexes.push(sealed.sender_index.to_vec());
+            columns.payload_hashes.push(sealed.payload_hash.to_vec());
+        }
+        columns
+    }
+}

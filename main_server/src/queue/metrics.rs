@@ -1,0 +1,122 @@
+//! What the queue counts, by verb.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::Registry,
+};
+use shared::wire::{lease::JobOutcome, submit::SubmitOutcome};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+type Outcomes = Family<Outcome, Counter>;
+
+/// `portcullis_queue_<verb>_total{outcome}`, and the size and time of group commits.
+#[derive(Debug, Clone)]
+pub struct QueueMetrics {
+    submit: Outcomes,
+    lease: Outcomes,
+    renew: Outcomes,
+    complete: Outcomes,
+    fail: Outcomes,
+    reap: Outcomes,
+    commit_messages: Histogram,
+    commit_seconds: Histogram,
+}
+
+impl QueueMetrics {
+    /// Registers them.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let queue = registry.sub_registry_with_prefix("portcullis_queue");
+        let mut verb = |name: &str, help: &str| {
+            let outcomes = Outcomes::default();
+            queue.register(name, help, outcomes.clone());
+            outcomes
+        };
+        let submit = verb("submit", "Messages from proxies, by what became of them");
+        let lease = verb("lease", "Jobs leased, lease calls that found none, messages that did not open");
+        let renew = verb("renew", "Leases asked to be extended");
+        let complete = verb("complete", "Jobs reported as delivered");
+        let fail = verb("fail", "Jobs handed back: retried, dead, or no longer theirs");
+        let reap = verb("reap", "Leases that expired: returned or dead");
+        let commit_messages =
+            Histogram::new([1., 2., 5., 10., 20., 50., 100., 200., 500., 1000., 2000., 5000.]);
+        let commit_seconds =
+            Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1., 2.5, 5., 10.]);
+        queue.register("commit_messages", "Messages in one group commit", commit_messages.clone());
+        queue.register("commit_seconds", "Time of one group commit", commit_seconds.clone());
+        Self { submit, lease, renew, complete, fail, reap, commit_messages, commit_seconds }
+    }
+
+    pub(super) fn submitted(&self, outcome: SubmitOutcome) {
+        count(
+            &self.submit,
+            match outcome {
+                SubmitOutcome::Queued => "queued",
+                SubmitOutcome::Replayed => "replayed",
+                SubmitOutcome::Conflict => "conflict",
+                SubmitOutcome::Rejected => "rejected",
+            },
+            1,
+        );
+    }
+
+    pub(super) fn submit_failed(&self, messages: usize) {
+        count(&self.submit, "failed", messages);
+    }
+
+    pub(super) fn submit_overloaded(&self, messages: usize) {
+        count(&self.submit, "overloaded", messages);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a batch is far smaller than 2^52")]
+    pub(super) fn committed(&self, messages: usize, took: Duration) {
+        self.commit_messages.observe(messages as f64);
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn leased(&self, opened: usize, unreadable: usize) {
+        count(&self.lease, "leased", opened);
+        count(&self.lease, "unreadable", unreadable);
+        count(&self.lease, "empty", usize::from(opened + unreadable == 0));
+    }
+
+    pub(super) fn renewed(&self, outcome: JobOutcome) {
+        count(&self.renew, word(outcome), 1);
+    }
+
+    pub(super) fn completed(&self, outcome: JobOutcome) {
+        count(&self.complete, word(outcome), 1);
+    }
+
+    pub(super) fn failed(&self, dead: bool) {
+        count(&self.fail, if dead { "dead" } else { "retried" }, 1);
+    }
+
+    pub(super) fn failures_lost(&self, jobs: usize) {
+        count(&self.fail, "lease_lost", jobs);
+    }
+
+    pub(super) fn reaped(&self, dead: bool) {
+        count(&self.reap, if dead { "dead" } else { "returned" }, 1);
+    }
+}
+
+fn count(outcomes: &Outcomes, outcome: &'static str, by: usize) {
+    if by > 0 {
+        outcomes.get_or_create(&Outcome { outcome }).inc_by(by as u64);
+    }
+}
+
+fn word(outcome: JobOutcome) -> &'static str {
+    match outcome {
+        JobOutcome::Ok => "ok",
+        JobOutcome::LeaseLost => "lease_lost",
+    }
+}

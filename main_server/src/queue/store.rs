@@ -1,0 +1,263 @@
+//! Group commit: one statement, and one fsync, for everything that arrived while the last one ran.
+//!
+//! In: batches from the proxy door, through a bounded channel. Out: one result per message, after the
+//! commit. Refused: batches beyond the channel's bound. No timer: an idle writer takes a batch at once, and
+//! under load the next commit is as large as what waited for it, within bounds.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use shared::{
+    identity::Name,
+    shutdown::Shutdown,
+    wire::{
+        Code,
+        submit::{SubmitOutcome, SubmitResult, SubmittedMessage},
+    },
+};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    time::timeout,
+};
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::{
+    DEFAULT_QUEUE, Fault, Jobs,
+    compare::compare,
+    fault::is_about_data,
+    insert::{NewMessage, insert},
+};
+use crate::config::QueueConfig;
+
+type Answer = Result<Vec<SubmitResult>, Fault>;
+
+/// One batch that waits for its commit.
+#[derive(Debug)]
+struct Submission {
+    proxy: Name,
+    messages: Vec<SubmittedMessage>,
+    bytes: usize,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The way in.
+#[derive(Debug)]
+pub(super) struct Store {
+    incoming: mpsc::Sender<Submission>,
+    patience: Duration,
+    jobs: Jobs,
+}
+
+/// One of the tasks that commit.
+struct Writer {
+    incoming: Arc<Mutex<mpsc::Receiver<Submission>>>,
+    max_messages: usize,
+    max_bytes: usize,
+    jobs: Jobs,
+}
+
+/// Starts the writers. They end once the store is dropped and everything it took is answered.
+pub(super) fn open(jobs: Jobs, config: &QueueConfig, shutdown: &Shutdown) -> Store {
+    let (sender, receiver) = mpsc::channel(config.waiting_batches);
+    let incoming = Arc::new(Mutex::new(receiver));
+    for _ in 0..config.writers {
+        let writer = Writer {
+            incoming: incoming.clone(),
+            max_messages: config.commit_messages,
+            max_bytes: config.commit_bytes.0,
+            jobs: jobs.clone(),
+        };
+        shutdown.spawn("queue.store", writer.run());
+    }
+    Store { incoming: sender, patience: config.submit_timeout.0, jobs }
+}
+
+impl Store {
+    pub(super) async fn submit(&self, proxy: Name, messages: Vec<SubmittedMessage>, bytes: usize) -> Answer {
+        let count = messages.len();
+        let (answer, answered) = oneshot::channel();
+        if self.incoming.try_send(Submission { proxy, messages, bytes, answer }).is_err() {
+            self.jobs.metrics.submit_overloaded(count);
+            return Err(Fault::Overloaded);
+        }
+        let answer = match timeout(self.patience, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Fault::Unknown),
+            Err(_) => Err(Fault::TimedOut(self.patience)),
+        };
+        match &answer {
+            Ok(results) => results.iter().for_each(|result| self.jobs.metrics.submitted(result.outcome)),
+            Err(_) => self.jobs.metrics.submit_failed(count),
+        }
+        answer
+    }
+}
+
+impl Writer {
+    async fn run(self) {
+        while let Some(submissions) = self.collect().await {
+            self.commit(submissions).await;
+        }
+    }
+
+    /// Waits for one submission and takes what else is there. The last one taken may go beyond the bounds,
+    /// which are therefore bounds of a commit up to one request. `None`: nothing will come any more.
+    async fn collect(&self) -> Option<Vec<Submission>> {
+        let mut incoming = self.incoming.lock().await;
+        let mut taken = vec![incoming.recv().await?];
+        let (mut messages, mut bytes) = (taken[0].messages.len(), taken[0].bytes);
+        while messages < self.max_messages && bytes < self.max_bytes {
+            let Ok(next) = incoming.try_recv() else { break };
+            messages += next.messages.len();
+            bytes += next.bytes;
+            taken.push(next);
+        }
+        // Whoever gave up waiting was told that the outcome is unknown; not storing it is one of the two.
+        taken.retain(|submission| !submission.answer.is_closed());
+        Some(taken)
+    }
+
+    async fn commit(&self, submissions: Vec<Submission>) {
+        let began = Instant::now();
+        let mut results = Vec::with_capacity(submissions.len());
+        let mut answers = Vec::with_capacity(submissions.len());
+        let mut sealed = Vec::new();
+        let mut fault = None;
+        for (number, Submission { proxy, messages, answer, .. }) in submissions.into_iter().enumerate() {
+            answers.push(answer);
+            results.push(vec![None; messages.len()]);
+            for (index, message) in messages.into_iter().enumerate() {
+                match self.jobs.keyring.seal_message(&message) {
+                    Ok(content) => {
+                        let proxy = proxy.clone();
+                        sealed.push(NewMessage { message, proxy, sealed: content, place: (number, index) });
+                    }
+                    Err(error) => fault = Some(Fault::from(error)),
+                }
+            }
+        }
+        let count = sealed.len();
+        for round in rounds(sealed) {
+            if let Err(error) = self.store(&round, &mut results).await {
+                error!(%error, messages = round.len(), "a batch could not be stored");
+                fault = Some(error);
+                break;
+            }
+        }
+        if fault.is_none() {
+            self.jobs.metrics.committed(count, began.elapsed());
+        }
+        for (answer, results) in answers.into_iter().zip(results) {
+            // All of its messages have a result, or none of them counts.
+            let complete: Option<Vec<SubmitResult>> = results.into_iter().collect();
+            // Nobody waits any more: the proxy sends it again and gets `replayed`.
+            let _gave_up = answer.send(complete.ok_or(Fault::Unknown));
+        }
+    }
+
+    /// Stores messages with distinct ids, sorted. If the *data* of one of them is at fault, halves are tried
+    /// until it stands alone: it is rejected, and its neighbours are stored.
+    async fn store(
+        &self,
+        messages: &[NewMessage],
+        results: &mut [Vec<Option<SubmitResult>>],
+    ) -> Result<(), Fault> {
+        let mut pending = vec![messages];
+        while let Some(part) = pending.pop() {
+            match self.insert(part).await {
+                Ok(stored) => {
+                    for (message, result) in part.iter().zip(stored) {
+                        results[message.place.0][message.place.1] = Some(result);
+                    }
+                }
+                Err(Fault::Database(error)) if is_about_data(&error) => {
+                    if let [message] = part {
+                        let id = message.message.message_id;
+                        warn_rejected(message, &error);
+                        results[message.place.0][message.place.1] =
+                            Some(result(id, SubmitOutcome::Rejected, Some(Code::InvalidField), None));
+                    } else {
+                        let (left, right) = part.split_at(part.len() / 2);
+                        pending.extend([right, left]);
+                    }
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// One statement; a second one if ids existed. One result per message, in order.
+    async fn insert(&self, messages: &[NewMessage]) -> Result<Vec<SubmitResult>, Fault> {
+        let jobs = &self.jobs;
+        let stored = jobs.bounded(insert(&jobs.pool, messages)).await?;
+        if !stored.is_empty() {
+            jobs.wakeups.wake(DEFAULT_QUEUE);
+        }
+        let ids = messages.iter().map(|message| message.message.message_id);
+        let existed: Vec<Uuid> = ids.filter(|id| !stored.contains_key(id)).collect();
+        let existing = if existed.is_empty() {
+            Default::default()
+        } else {
+            jobs.bounded(compare(&jobs.pool, &existed)).await?
+        };
+        messages
+            .iter()
+            .map(|new| {
+                let id = new.message.message_id;
+                if let Some(queued_at) = stored.get(&id) {
+                    return Ok(result(id, SubmitOutcome::Queued, None, Some(*queued_at)));
+                }
+                let existing = existing.get(&id).ok_or(Fault::Unknown)?;
+                Ok(if existing.is_same_as(new) {
+                    result(id, SubmitOutcome::Replayed, None, Some(existing.queued_at))
+                } else {
+                    result(id, SubmitOutcome::Conflict, Some(Code::IdempotencyConflict), None)
+                })
+            })
+            .collect()
+    }
+}
+
+/// Parts in which each id occurs once, each sorted by id. An id that comes twice, because a proxy sent it
+/// again, is stored by the first part and recognised by the second.
+fn rounds(mut messages: Vec<NewMessage>) -> Vec<Vec<NewMessage>> {
+    let mut rounds = Vec::new();
+    while !messages.is_empty() {
+        let mut seen = HashSet::new();
+        let (mut round, rest): (Vec<_>, Vec<_>) =
+            messages.into_iter().partition(|message| seen.insert(message.message.message_id));
+        round.sort_unstable_by_key(|message| message.message.message_id);
+        rounds.push(round);
+        messages = rest;
+    }
+    rounds
+}
+
+fn result(
+    message_id: Uuid,
+    outcome: SubmitOutcome,
+    code: Option<Code>,
+    queued_at: Option<time::OffsetDateTime>,
+) -> SubmitResult {
+    SubmitResult { message_id, outcome, code, queued_at }
+}
+
+/// The error's text may quote the row; its code and the constraint's name do not.
+fn warn_rejected(message: &NewMessage, error: &sqlx::Error) {
+    let database = error.as_database_error();
+    let code = database.and_then(sqlx::error::DatabaseError::code).unwrap_or_default();
+    let constraint = database.and_then(sqlx::error::DatabaseError::constraint).unwrap_or_default();
+    warn!(
+        message_id = %message.message.message_id,
+        client_id = %message.message.client_id,
+        proxy = %message.proxy,
+        sqlstate = %code,
+        constraint,
+        "the database cannot hold this message"
+    );
+}

@@ -1,0 +1,76 @@
+//! Every route of both doors, and the order of the layers around them.
+//!
+//! ```text
+//! request ─▶ count refusals ─▶ admit (role, registry, validity) ─▶ handler
+//! ```
+//!
+//! A handler reads its body, asks the caller's admission again, and only then touches the queue.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use shared::{
+    identity::Role,
+    serve::Connection,
+    wire::{Code, Problem},
+};
+
+use crate::{
+    admission::Admission,
+    api::{Api, proxy, worker},
+    refusals::RefusalMetrics,
+    registry::Registry,
+};
+
+/// The proxies' door.
+pub fn proxy_door(api: Arc<Api>, registry: Arc<Registry>, refusals: RefusalMetrics) -> Router {
+    let routes = Router::new().route("/internal/v1/messages", post(proxy::submit));
+    layered(routes.with_state(api), Admission::of(&[Role::Proxy], registry), refusals)
+}
+
+/// The workers' door.
+pub fn worker_door(api: Arc<Api>, registry: Arc<Registry>, refusals: RefusalMetrics) -> Router {
+    let routes = Router::new()
+        .route("/api/v1/jobs/lease", post(worker::lease))
+        .route("/api/v1/jobs/renew", post(worker::renew))
+        .route("/api/v1/jobs/complete", post(worker::complete))
+        .route("/api/v1/jobs/fail", post(worker::fail));
+    layered(routes.with_state(api), Admission::of(&[Role::Worker], registry), refusals)
+}
+
+/// The layers, the last one outermost. They cover unknown paths too: a stranger learns nothing of the routes.
+fn layered(routes: Router, admission: Admission, refusals: RefusalMetrics) -> Router {
+    routes
+        .fallback(|| async { Problem::new(Code::NotFound, "no such path on this door") })
+        .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed, "use POST") })
+        .layer(from_fn_with_state(admission, admit))
+        .layer(from_fn_with_state(refusals, count_refusals))
+}
+
+async fn admit(
+    State(admission): State<Admission>,
+    Extension(connection): Extension<Arc<Connection>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = admission.caller(connection);
+    if let Err(problem) = caller.authorize() {
+        return problem.into_response();
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+async fn count_refusals(State(refusals): State<RefusalMetrics>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    if let Some(code) = response.extensions().get::<Code>() {
+        refusals.count(*code);
+    }
+    response
+}
