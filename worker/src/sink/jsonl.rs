@@ -5,19 +5,14 @@ mod line;
 mod scan;
 mod recent;
 mod open;
+mod file;
 
-use std::{
-    collections::{HashMap, HashSet},
-    fs::File,
-    io::{self, Write},
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, io, path::PathBuf};
 
 use shared::wire::lease::LeasedJob;
 use tracing::warn;
 
-use self::recent::RecentIds;
+use self::file::OpenFile;
 use super::{Outcome, SinkOptions};
 
 /// Why the file cannot be used.
@@ -71,17 +66,6 @@ pub(super) struct JsonlFile {
     refused: usize,
 }
 
-/// An open and locked file of whole lines.
-#[derive(Debug)]
-struct OpenFile {
-    file: File,
-    /// Its length after the last batch that succeeded: all before it is whole lines, on disk.
-    length: u64,
-    /// Set while a write is under way, and kept when it failed: what follows `length` is to be cut off.
-    torn: bool,
-    recent: RecentIds,
-}
-
 impl JsonlFile {
     /// Opens, locks and repairs the file, and reads the latest message ids.
     pub(super) fn open(options: SinkOptions) -> Result<Self, SinkError> {
@@ -107,7 +91,7 @@ impl JsonlFile {
             if let Some(twin) = in_batch.get(&id) {
                 return if *twin == Outcome::Written { Outcome::AlreadyThere } else { twin.clone() };
             }
-            let offset = open.length + buffer.len() as u64;
+            let offset = open.length() + buffer.len() as u64;
             let outcome = match line::write(&mut buffer, job) {
                 Ok(()) => {
                     lines.push((offset, id));
@@ -127,7 +111,7 @@ impl JsonlFile {
             return Err(fault("write to")(error));
         }
         for (offset, id) in lines {
-            open.recent.push(offset, Some(id));
+            open.remember(offset, id);
         }
         Ok(outcomes)
     }
@@ -138,10 +122,7 @@ impl JsonlFile {
         let zeros = vec![0; self.refused.clamp(1, line::MAX_LINE / 2)];
         let path = self.options.output.clone();
         let fault = |source| SinkError::Io { path, doing: "write to", source };
-        let open = self.current()?;
-        open.torn = true;
-        let written = open.file.write_all(&zeros).and_then(|()| open.file.sync_data());
-        written.and(open.cut_off_torn_write()).map_err(fault)
+        self.current()?.rehearse(&zeros).map_err(fault)
     }
 
     /// The file as the last batch left it; opened afresh when somebody moved, deleted or changed it, as
@@ -163,79 +144,5 @@ impl JsonlFile {
             Some(open) => Ok(open),
             none => Ok(none.insert(OpenFile::open(&self.options)?)),
         }
-    }
-}
-
-impl OpenFile {
-    fn open(options: &SinkOptions) -> Result<Self, SinkError> {
-        let path = &options.output;
-        let file = open::open(path)?;
-        let length = open::repair(&file, path)?;
-        let recent = open::load(&file, path, length, options.recent_ids)?;
-        Ok(Self { file, length, torn: false, recent })
-    }
-
-    fn is_unchanged_at(&self, path: &Path) -> bool {
-        match (self.file.metadata(), std::fs::metadata(path)) {
-            (Ok(ours), Ok(named)) => {
-                (ours.dev(), ours.ino(), ours.len()) == (named.dev(), named.ino(), self.length)
-            }
-            _ => false,
-        }
-    }
-
-    /// The message ids of the batch that the file has a line for.
-    ///
-    /// What is not in the window may be in the part of the file before it, which is read through once for the
-    /// whole batch: exact, in constant memory. A first attempt needs no search: it is the first lease that
-    /// anybody got of this job, so nobody can have written its line before.
-    fn repeats(&self, jobs: &[LeasedJob]) -> io::Result<HashSet<u128>> {
-        let (mut found, mut sought) = (HashSet::new(), HashSet::new());
-        for job in jobs {
-            let id = job.message_id.as_u128();
-            if self.recent.contains(id) {
-                found.insert(id);
-            } else if job.attempt > 1 {
-                sought.insert(id);
-            }
-        }
-        let older = self.recent.begins_at();
-        if !sought.is_empty() && older > 0 {
-            scan::lines_between(&self.file, 0, older, |_, text| {
-                found.extend(line::message_id(text).filter(|id| sought.contains(id)));
-            })?;
-        }
-        Ok(found)
-    }
-
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.torn = true;
-        // If the fsync fails, the kernel may have dropped the pages: the lines are cut off and written anew.
-        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data()).and_then(|()| {
-            // Deleted since it was opened: what was just written goes when we close it.
-            if self.file.metadata()?.nlink() == 0 { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
-        });
-        match written {
-            Ok(()) => {
-                self.length += lines.len() as u64;
-                self.torn = false;
-                Ok(())
-            }
-            Err(error) => {
-                if let Err(worse) = self.cut_off_torn_write() {
-                    warn!(error = %worse, "a failed write could not be taken back yet; trying again before the next");
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes a failed write back, so that nothing is ever written behind half a line.
-    fn cut_off_torn_write(&mut self) -> io::Result<()> {
-        if self.torn {
-            self.file.set_len(self.length)?;
-            self.torn = false;
-        }
-        Ok(())
     }
 }
