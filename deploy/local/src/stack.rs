@@ -214,11 +214,12 @@ impl Drop for Stack {
 }
 
 /// Runs a future to its end, also where the caller is inside a runtime: on a thread with one of its own.
-fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> anyhow::Result<T> {
+/// The future is made on that thread and need not be `Send`.
+fn block_on<T: Send, F: Future<Output = T>>(make: impl FnOnce() -> F + Send) -> anyhow::Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(future))
+            Ok(runtime.block_on(make()))
         });
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })

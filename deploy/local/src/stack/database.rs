@@ -101,5 +101,5 @@ fn prepare(url: &str) -> anyhow::Result<()> {
 }
 
 fn migrate(url: &str) -> anyhow::Result<()> {
-    super::block_on(main_server::migrate(url))?.context("cannot migrate the database")
+    super::block_on(|| main_server::migrate(url))?.context("cannot migrate the database")
 }

@@ -56,7 +56,7 @@ impl Pki {
             authority
         };
         let pki = Self { authority, folder, owner_url: owner_url.to_owned() };
-        super::block_on(async {
+        super::block_on(|| async {
             let mut database = PgConnection::connect(owner_url).await?;
             register::crls(&mut database, &pki.authority.crls()).await?;
             Ok::<_, anyhow::Error>(database.close().await?)
@@ -132,7 +132,7 @@ impl Pki {
 
     /// Registers what was issued.
     pub(super) fn register(&self, issued: &Issued) -> anyhow::Result<()> {
-        super::block_on(async {
+        super::block_on(|| async {
             let mut database =
                 PgConnection::connect(&self.owner_url).await.context("cannot reach the database")?;
             register::issued(&mut database, issued).await?;
