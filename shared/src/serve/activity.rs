@@ -11,19 +11,23 @@ use std::{
 pub(super) struct Activity {
     since: Instant,
     in_flight: AtomicU32,
-    /// Milliseconds after `since` at which the last request ended; 0 while there was none.
+    /// Requests that have ended, and the microseconds after `since` at which the last one did.
+    ended: AtomicU32,
     last_end: AtomicU64,
 }
 
 /// What the deadlines of a connection depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// No request has come yet, since the handshake.
-    Fresh(Instant),
     /// At least one request is being answered.
     Busy,
     /// None is, since then.
-    Idle(Instant),
+    Waiting {
+        /// Since the last answer, or the handshake.
+        since: Instant,
+        /// After so many requests; tells one wait from the next.
+        requests: u32,
+    },
 }
 
 /// One request being answered; it ends when this is dropped, answered or not.
@@ -31,7 +35,12 @@ pub(super) struct InFlight<'a>(&'a Activity);
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self { since: Instant::now(), in_flight: AtomicU32::new(0), last_end: AtomicU64::new(0) }
+        Self {
+            since: Instant::now(),
+            in_flight: AtomicU32::new(0),
+            ended: AtomicU32::new(0),
+            last_end: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn begin(&self) -> InFlight<'_> {
@@ -43,17 +52,16 @@ impl Activity {
         if self.in_flight.load(Relaxed) > 0 {
             return Phase::Busy;
         }
-        match self.last_end.load(Relaxed) {
-            0 => Phase::Fresh(self.since),
-            millis => Phase::Idle(self.since + Duration::from_millis(millis)),
-        }
+        let since = self.since + Duration::from_micros(self.last_end.load(Relaxed));
+        Phase::Waiting { since, requests: self.ended.load(Relaxed) }
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let millis = u64::try_from(self.0.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.last_end.store(millis.max(1), Relaxed);
+        let micros = u64::try_from(self.0.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.0.last_end.store(micros, Relaxed);
+        self.0.ended.fetch_add(1, Relaxed);
         self.0.in_flight.fetch_sub(1, Relaxed);
     }
 }

@@ -33,8 +33,9 @@ pub(super) struct TimedStream {
     connection: Arc<Connection>,
     limits: Arc<Limits>,
     multiplexed: bool,
-    /// The first bytes of a request's head came then (HTTP/1.1 only: in HTTP/2 bytes need not be a request).
-    head_since: Option<Instant>,
+    /// The first bytes of a head came then, after so many requests (HTTP/1.1 only: in HTTP/2 bytes need not
+    /// be a request).
+    head: Option<(Instant, u32)>,
     blocked_since: Option<Instant>,
     closing_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -55,7 +56,7 @@ impl TimedStream {
             connection,
             limits,
             multiplexed,
-            head_since: None,
+            head: None,
             blocked_since: None,
             closing_since: None,
             timer: None,
@@ -69,13 +70,11 @@ impl TimedStream {
 
     /// When reading must have led somewhere, and whether that end is only idleness.
     fn read_deadline(&self) -> Option<(Instant, bool)> {
-        match self.connection.phase() {
-            Phase::Busy => None,
-            Phase::Fresh(since) => Some((since + self.limits.head.0, false)),
-            Phase::Idle(since) => match self.head_since.filter(|head| *head >= since) {
-                Some(head) => Some((head + self.limits.head.0, false)),
-                None => Some((since + self.limits.idle.0, true)),
-            },
+        let Phase::Waiting { since, requests } = self.connection.phase() else { return None };
+        match self.head {
+            Some((head, before)) if before == requests => Some((head + self.limits.head.0, false)),
+            _ if requests == 0 => Some((since + self.limits.head.0, false)),
+            _ => Some((since + self.limits.idle.0, true)),
         }
     }
 
@@ -134,12 +133,11 @@ impl AsyncRead for TimedStream {
                 read
             }
             Poll::Ready(Ok(())) => {
-                if !self.multiplexed && self.connection.phase() != Phase::Busy {
-                    let now = Instant::now();
-                    match (self.connection.phase(), self.head_since) {
-                        (Phase::Idle(since), Some(head)) if head >= since => {}
-                        _ => self.head_since = Some(now),
-                    }
+                if !self.multiplexed
+                    && let Phase::Waiting { requests, .. } = self.connection.phase()
+                    && self.head.is_none_or(|(_, before)| before != requests)
+                {
+                    self.head = Some((Instant::now(), requests));
                 }
                 read
             }

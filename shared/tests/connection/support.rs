@@ -1,0 +1,143 @@
+//! The actors: authorities, genuine and forged, and a door to knock at.
+
+#![expect(clippy::unwrap_used, reason = "a test whose fixtures cannot be made cannot go on")]
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use arc_swap::ArcSwap;
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use certs::{Authority, ClientRequest, Host, Issued, Leaf, LeafRequest, ServiceRequest, TrustDomain};
+use prometheus_client::registry::Registry;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName},
+};
+use shared::{
+    identity::{Name, Role},
+    serve::{Connections, Door, DoorMetrics, Limits},
+    shutdown::Shutdown,
+    tls::{BundleKind, DoorTls, Handshake, Identity, TrustBundle, door_tls, provider},
+};
+use tempfile::TempDir;
+use time::{Duration, OffsetDateTime};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub(crate) fn authority() -> Authority {
+    Authority::create(TrustDomain::default()).unwrap()
+}
+
+/// An authority of the same names, made in another year perhaps: nobody should believe it.
+pub(crate) fn authority_made(years_ago: i64) -> Authority {
+    let then = OffsetDateTime::now_utc() - Duration::days(365 * years_ago);
+    Authority::create_at(TrustDomain::default(), then).unwrap()
+}
+
+pub(crate) fn client_request(authority: &Authority) -> LeafRequest {
+    authority.client_leaf(&name("client_001"), &ClientRequest::default())
+}
+
+pub(crate) fn expired(request: LeafRequest) -> LeafRequest {
+    let now = OffsetDateTime::now_utc();
+    LeafRequest { not_before: now - Duration::days(30), not_after: now - Duration::days(1), ..request }
+}
+
+pub(crate) fn not_yet_valid(request: LeafRequest) -> LeafRequest {
+    let now = OffsetDateTime::now_utc();
+    LeafRequest { not_before: now + Duration::days(1), not_after: now + Duration::days(30), ..request }
+}
+
+/// A trust bundle of PEM texts.
+pub(crate) fn bundle(kind: BundleKind, pems: &[&str]) -> Result<TrustBundle, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bundle.crt");
+    std::fs::write(&file, pems.concat()).unwrap();
+    TrustBundle::read(&file, kind).map_err(|error| error.to_string())
+}
+
+/// A running door of a service, with its authority.
+pub(crate) struct OpenDoor {
+    pub(crate) authority: Authority,
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) shutdown: Shutdown,
+    _folder: TempDir,
+}
+
+impl OpenDoor {
+    pub(crate) async fn open(handshake: Handshake, limits: Limits) -> Self {
+        let authority = authority();
+        let folder = tempfile::tempdir().unwrap();
+        let tls = door_files(&authority, folder.path(), handshake);
+        let shutdown = Shutdown::new();
+        let connections = Arc::new(Connections::new());
+        let door = Door::new(
+            "test",
+            Arc::new(ArcSwap::from_pointee(tls)),
+            limits,
+            connections.clone(),
+            DoorMetrics::register(&mut Registry::default()),
+            shutdown.clone(),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/", get(|| async { "hello" }))
+            .route("/refuse", post(|| async { (axum::http::StatusCode::FORBIDDEN, "no") }));
+        shutdown.spawn("door", door.serve(listener, router));
+        Self { authority, address, connections, shutdown, _folder: folder }
+    }
+
+    pub(crate) fn client(&self) -> Issued {
+        self.authority.issue_client(&name("client_001"), &ClientRequest::default()).unwrap()
+    }
+
+    pub(crate) async fn knock(&self, leaf: &Leaf, alpn: &[u8]) -> std::io::Result<TlsStream<TcpStream>> {
+        let config = Arc::new(client_config(&self.authority, leaf, alpn));
+        self.knock_with(config).await
+    }
+
+    pub(crate) async fn knock_with(
+        &self,
+        config: Arc<ClientConfig>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let socket = TcpStream::connect(self.address).await?;
+        TlsConnector::from(config).connect(ServerName::try_from("localhost").unwrap(), socket).await
+    }
+}
+
+fn door_files(authority: &Authority, folder: &Path, handshake: Handshake) -> DoorTls {
+    let request = ServiceRequest { hosts: Host::loopback(), ..ServiceRequest::default() };
+    let issued = authority.issue_service(Role::Proxy, &name("proxy-1"), &request).unwrap();
+    let (certificate, key) = (folder.join("p.crt"), folder.join("p.key"));
+    std::fs::write(&certificate, issued.leaf.certificate_pem()).unwrap();
+    std::fs::write(&key, issued.leaf.key().pem()).unwrap();
+    let clients = bundle(BundleKind::AnyAuthority, &[authority.clients().certificate_pem()]).unwrap();
+    door_tls(&Identity { certificate, key }, Arc::new(clients), handshake).unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test stands outside and may connect as it likes")]
+pub(crate) fn client_config(authority: &Authority, leaf: &Leaf, alpn: &[u8]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(root(authority)).unwrap();
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(leaf.chain().to_vec(), leaf.key().der().unwrap())
+        .unwrap();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config
+}
+
+fn root(authority: &Authority) -> CertificateDer<'static> {
+    use rustls::pki_types::pem::PemObject as _;
+    CertificateDer::from_pem_slice(authority.root().certificate_pem().as_bytes()).unwrap()
+}
