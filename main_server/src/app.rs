@@ -38,16 +38,16 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let mut metrics = MetricsRegistry::default();
     let opener = DoorOpener::new(&config, DoorMetrics::register(&mut metrics), &shutdown)?;
     info!(keys = ?keyring, "key ring loaded");
-    let pool = database::open(&config.database).await?;
+    let database = database::open(&config.database).await?;
 
-    metrics.register_collector(Box::new(PoolMetrics::of(pool.clone())));
+    metrics.register_collector(Box::new(PoolMetrics::of(database.queue.clone())));
     let queue_metrics = QueueMetrics::register(&mut metrics);
     let [of_proxies, of_workers] = RefusalMetrics::register(&mut metrics, [PROXY_DOOR, WORKER_DOOR]);
 
     // A statement waits for a connection, then runs; a database that exceeds both is not there.
     let deadline = config.database.acquire_timeout.0 + config.database.statement_timeout.0;
-    let registry = Registry::open(pool.clone(), &config.registry, deadline, &shutdown).await?;
-    let queue = Queue::open(pool, keyring, &config.queue, deadline, queue_metrics, &shutdown);
+    let registry = Registry::open(database.registry, &config.registry, deadline, &shutdown).await?;
+    let queue = Queue::open(database.queue, keyring, &config.queue, deadline, queue_metrics, &shutdown);
     let api = Arc::new(Api {
         queue,
         limits: config.queue.clone(),

@@ -282,11 +282,11 @@ impl Config {
                 "must be longer than registry.poll, or everybody is refused",
             );
         }
-        // The writers, the registry and its LISTEN each hold one; at least two must be left for the workers.
-        let needed = self.queue.writers + 4;
+        // Each writer holds one, the reaper may; at least one must be left for the workers.
+        let needed = self.queue.writers + 2;
         if (self.database.max_connections as usize) < needed {
             source
-                .fault("database.max_connections", format!("must be at least {needed} (queue.writers + 4)"));
+                .fault("database.max_connections", format!("must be at least {needed} (queue.writers + 2)"));
         }
     }
 }
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn every_contradiction_is_reported_together() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let text = "[database]\nurl='postgres://a@db/p'\nmax_connections=3\n[queue]\nwriters=0\npoll='0s'\n\
+        let text = "[database]\nurl='postgres://a@db/p'\nmax_connections=1\n[queue]\nwriters=0\npoll='0s'\n\
                     [registry]\nmax_staleness='100ms'\n[tls]\ncertificate='a'\n";
         std::fs::write(file.path(), text).unwrap();
         let faults = shared::config::load::<Config>(file.path()).unwrap_err().to_string();

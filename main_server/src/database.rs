@@ -6,7 +6,7 @@
 mod migrate;
 mod pool_metrics;
 
-use std::{str::FromStr as _, time::Duration};
+use std::{borrow::Cow, str::FromStr as _, time::Duration};
 
 use anyhow::Context as _;
 use sqlx::{
@@ -24,6 +24,9 @@ use crate::config::DatabaseConfig;
 /// How long to wait between two attempts to reach the database at start.
 const START_RETRY: Duration = Duration::from_millis(200);
 
+/// Connections of the registry: it reads with one and listens with the other.
+const REGISTRY_CONNECTIONS: u32 = 2;
+
 /// The cluster could lose what it acknowledged.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -33,8 +36,17 @@ pub struct UnsafeCluster {
     setting: &'static str,
 }
 
+/// Connections for two purposes: a queue that is busy must not keep a revocation from being seen.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// For the queue.
+    pub queue: PgPool,
+    /// For the registry: one that reads, one that listens.
+    pub registry: PgPool,
+}
+
 /// Connects, waiting a bounded time for the database to come up, and checks cluster and schema.
-pub async fn open(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
+pub async fn open(config: &DatabaseConfig) -> anyhow::Result<Database> {
     let options = PgConnectOptions::from_str(config.url.expose())
         .context("database.url")?
         .application_name("portcullis-server");
@@ -42,10 +54,19 @@ pub async fn open(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
     prepare(&mut first, config.statement_timeout.0).await?;
     migrate::check_applied(&mut first).await?;
     first.close().await.context("the database closed the first connection")?;
+    let pool = |connections| pool(&options, config, connections);
+    Ok(Database { queue: pool(config.max_connections), registry: pool(REGISTRY_CONNECTIONS) })
+}
 
+/// The SQLSTATE of an error, if the database sent it.
+pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code)
+}
+
+fn pool(options: &PgConnectOptions, config: &DatabaseConfig, connections: u32) -> PgPool {
     let statement_timeout = config.statement_timeout.0;
-    let pool = PgPoolOptions::new()
-        .max_connections(config.max_connections)
+    PgPoolOptions::new()
+        .max_connections(connections)
         .acquire_timeout(config.acquire_timeout.0)
         .idle_timeout(config.idle_timeout.0)
         .max_lifetime(config.max_lifetime.0)
@@ -55,8 +76,7 @@ pub async fn open(config: &DatabaseConfig) -> anyhow::Result<PgPool> {
                 prepared.map_err(|error| sqlx::Error::Configuration(error.into()))
             })
         })
-        .connect_lazy_with(options);
-    Ok(pool)
+        .connect_lazy_with(options.clone())
 }
 
 async fn first_connection(options: &PgConnectOptions, patience: Duration) -> anyhow::Result<PgConnection> {
@@ -67,11 +87,8 @@ async fn first_connection(options: &PgConnectOptions, patience: Duration) -> any
             Ok(Err(error)) => error,
             Err(_) => sqlx::Error::PoolTimedOut,
         };
-        // A refused role or password does not get better by waiting.
-        let hopeless = error
-            .as_database_error()
-            .and_then(|error| error.code())
-            .is_some_and(|code| code.starts_with("28") || code.starts_with("3D"));
+        // A refused role or a missing database does not get better by waiting.
+        let hopeless = sqlstate(&error).is_some_and(|code| code.starts_with("28") || code.starts_with("3D"));
         if hopeless || Instant::now() + START_RETRY >= deadline {
             return Err(error).context("cannot connect to the database (database.url)");
         }

@@ -3,6 +3,11 @@
 use anyhow::{Context as _, bail};
 use sqlx::{Connection as _, PgConnection, migrate::Migrator};
 
+use super::sqlstate;
+
+/// The error code of a table that does not exist.
+const UNDEFINED_TABLE: &str = "42P01";
+
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// Brings a database to this binary's schema. Forward only; what was applied before is left alone.
@@ -24,9 +29,7 @@ pub(super) async fn check_applied(connection: &mut PgConnection) -> anyhow::Resu
         .await
     {
         Ok(applied) => applied,
-        Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("42P01") => {
-            Vec::new()
-        }
+        Err(error) if sqlstate(&error).as_deref() == Some(UNDEFINED_TABLE) => Vec::new(),
         Err(error) => return Err(error).context("cannot read which migrations are applied"),
     };
     let missing: Vec<String> = MIGRATIONS

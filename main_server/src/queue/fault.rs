@@ -7,7 +7,7 @@ use shared::{
     wire::{Code, Problem},
 };
 
-use crate::seal::SealingFailed;
+use crate::{database::sqlstate, seal::SealingFailed};
 
 /// The call failed as a whole. After a write, whether anything was stored is unknown.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ impl From<Fault> for Problem {
 /// Whether an error is about the data of some row, so that the other rows could be stored without it:
 /// data exceptions (22), violated constraints (23), what a trigger raises (P0001), rows beyond a limit (54).
 pub(super) fn is_about_data(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| {
+    sqlstate(error).is_some_and(|code| {
         code.starts_with("22") || code.starts_with("23") || code.starts_with("54") || code == "P0001"
     })
 }

@@ -5,7 +5,7 @@
 //! under load the next commit is as large as what waited for it, within bounds.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -201,7 +201,7 @@ impl Writer {
         let ids = messages.iter().map(|message| message.message.message_id);
         let existed: Vec<Uuid> = ids.filter(|id| !stored.contains_key(id)).collect();
         let existing = if existed.is_empty() {
-            Default::default()
+            HashMap::new()
         } else {
             jobs.bounded(compare(&jobs.pool, &existed)).await?
         };

@@ -1,0 +1,12 @@
+//! The queue against a real Postgres: a private cluster, a database of its own for each test, and the
+//! server's own least-privileged role.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails at once")]
+
+mod stack;
+mod submit;
+mod lease;
+mod transitions;
+mod sealing;
+mod privileges;
+mod faults;

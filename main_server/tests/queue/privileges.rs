@@ -1,0 +1,65 @@
+//! What the roles may not do. (What the server's role may do, every other test shows.)
+
+use std::borrow::Cow;
+
+use crate::stack::{Stack, message};
+
+impl Stack {
+    /// The error code of a statement under a role.
+    async fn refusal(&self, role: &str, statement: &str) -> Option<String> {
+        let mut transaction = self.onlooker.begin().await.unwrap();
+        let set_role = format!("SET LOCAL ROLE {role}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(set_role)).execute(&mut *transaction).await.unwrap();
+        let done = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut *transaction).await;
+        transaction.rollback().await.unwrap();
+        done.err()?.as_database_error()?.code().map(Cow::into_owned)
+    }
+}
+
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+#[tokio::test]
+async fn no_role_changes_or_deletes_a_message() {
+    let stack = Stack::new().await;
+    stack.store(&message("client_001", "hello")).await;
+    for role in ["portcullis_server", "portcullis_operator", "portcullis_proxy"] {
+        for statement in [
+            "UPDATE messages SET client_id = 'client_002'",
+            "DELETE FROM messages",
+            "TRUNCATE messages",
+            "DELETE FROM jobs",
+            "UPDATE jobs SET message_id = gen_random_uuid()",
+            "DELETE FROM queues",
+        ] {
+            let refusal = stack.refusal(role, statement).await;
+            assert_eq!(refusal.as_deref(), Some(INSUFFICIENT_PRIVILEGE), "{role}: {statement}");
+        }
+    }
+    stack.end().await;
+}
+
+#[tokio::test]
+async fn operators_see_the_state_and_set_the_rules_and_see_no_content() {
+    let stack = Stack::new().await;
+    stack.store(&message("client_001", "hello")).await;
+    for statement in [
+        "SELECT message_id, client_id, proxy, queued_at FROM messages",
+        "SELECT state, count(*) FROM jobs GROUP BY state",
+        "UPDATE queues SET paused = true WHERE name = 'default'",
+        "INSERT INTO queues (name) VALUES ('bulk')",
+    ] {
+        assert_eq!(stack.refusal("portcullis_operator", statement).await, None, "{statement}");
+    }
+    for statement in [
+        "SELECT sealed FROM messages",
+        "SELECT payload_hash FROM messages",
+        "SELECT lease_token FROM jobs",
+        "UPDATE jobs SET state = 'done'",
+    ] {
+        let refusal = stack.refusal("portcullis_operator", statement).await;
+        assert_eq!(refusal.as_deref(), Some(INSUFFICIENT_PRIVILEGE), "{statement}");
+    }
+    let proxy = stack.refusal("portcullis_proxy", "SELECT message_id FROM messages").await;
+    assert_eq!(proxy.as_deref(), Some(INSUFFICIENT_PRIVILEGE));
+    stack.end().await;
+}

@@ -1,0 +1,174 @@
+//! What the tests have in common: a queue on a fresh database, and an onlooker with a superuser's eyes.
+
+use std::{sync::Arc, time::Duration};
+
+use main_server::{
+    config::{DatabaseConfig, QueueConfig},
+    database,
+    queue::{Queue, QueueMetrics},
+    seal::{Keyring, new_keyring},
+};
+use private_postgres::{Cluster, SUPERUSER};
+use prometheus_client::registry::Registry;
+use shared::{
+    config::Span,
+    identity::{Fingerprint, Name},
+    shutdown::Shutdown,
+    wire::{
+        lease::{Held, LeasedJob},
+        submit::{SubmitOutcome, SubmittedMessage},
+    },
+};
+use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+/// How long a test waits for something that must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The login that the server uses in these tests, a member of its role and of nothing else.
+pub(crate) const SERVER_LOGIN: &str = "server_login";
+
+/// A queue on a database of its own.
+pub(crate) struct Stack {
+    pub(crate) queue: Arc<Queue>,
+    /// Sees and changes everything.
+    pub(crate) onlooker: PgPool,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Waits until a condition holds; the only sleep of these tests.
+pub(crate) async fn eventually<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "it did not come true in time");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Migrations as the shipped binary applies them, and a login for the server.
+pub(crate) fn prepare(url: &str) -> Result<(), private_postgres::Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(main_server::migrate(url))?;
+    let login = format!("CREATE ROLE {SERVER_LOGIN} LOGIN IN ROLE portcullis_server");
+    private_postgres::psql(url, &login)?;
+    Ok(())
+}
+
+/// The same database, as the server's login.
+pub(crate) fn as_server(url: &str) -> String {
+    url.replacen(&format!("//{SUPERUSER}@"), &format!("//{SERVER_LOGIN}@"), 1)
+}
+
+pub(crate) fn database_config(url: &str) -> DatabaseConfig {
+    DatabaseConfig {
+        url: serde_json::from_value(url.into()).unwrap(),
+        acquire_timeout: Span::seconds(2),
+        start_timeout: Span::seconds(5),
+        ..DatabaseConfig::default()
+    }
+}
+
+pub(crate) fn throw_away_keyring() -> Arc<Keyring> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keyring.toml");
+    new_keyring(&file).unwrap();
+    Arc::new(Keyring::load(&file).unwrap())
+}
+
+impl Stack {
+    /// On a fresh database of the shared cluster, with a reaper that looks often.
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut QueueConfig)) -> Self {
+        let url = private_postgres::fresh_database(prepare).unwrap();
+        let mut config = QueueConfig { reap_every: Span::millis(20), ..QueueConfig::default() };
+        change(&mut config);
+        Self::on(&url, config).await
+    }
+
+    /// On a database of a cluster that the test stops and starts.
+    pub(crate) async fn on_cluster(cluster: &Cluster) -> Self {
+        cluster.create_database("portcullis").unwrap();
+        let url = cluster.url("portcullis", SUPERUSER);
+        let of_thread = url.clone();
+        std::thread::spawn(move || prepare(&of_thread).unwrap()).join().unwrap();
+        Self::on(&url, QueueConfig::default()).await
+    }
+
+    async fn on(url: &str, config: QueueConfig) -> Self {
+        let pool = database::open(&database_config(&as_server(url))).await.unwrap().queue;
+        let onlooker = PgPoolOptions::new().max_connections(4).connect_lazy(url).unwrap();
+        let (keyring, shutdown) = (throw_away_keyring(), Shutdown::new());
+        let metrics = QueueMetrics::register(&mut Registry::default());
+        let queue = Queue::open(pool, keyring.clone(), &config, PATIENCE, metrics, &shutdown);
+        Self { queue: Arc::new(queue), onlooker, keyring, shutdown }
+    }
+
+    /// Stores one message that must be new.
+    pub(crate) async fn store(&self, message: &SubmittedMessage) {
+        self.store_all(std::slice::from_ref(message)).await;
+    }
+
+    pub(crate) async fn store_all(&self, messages: &[SubmittedMessage]) {
+        let results = self.queue.submit(name("proxy-1"), messages.to_vec(), 1).await.unwrap();
+        assert!(results.iter().all(|result| result.outcome == SubmitOutcome::Queued), "{results:?}");
+    }
+
+    pub(crate) async fn outcomes(&self, messages: &[SubmittedMessage]) -> Vec<SubmitOutcome> {
+        let results = self.queue.submit(name("proxy-1"), messages.to_vec(), 1).await.unwrap();
+        results.into_iter().map(|result| result.outcome).collect()
+    }
+
+    pub(crate) async fn lease(&self, max: u32) -> Vec<LeasedJob> {
+        self.queue.lease(&name("default"), max, None, &name("worker-1")).await.unwrap()
+    }
+
+    /// Runs statements as a superuser.
+    pub(crate) async fn sql(&self, statements: impl Into<String>) {
+        sqlx::raw_sql(AssertSqlSafe(statements.into())).execute(&self.onlooker).await.unwrap();
+    }
+
+    /// The one value of a query, as text; `NULL` if it is none.
+    pub(crate) async fn value(&self, query: impl Into<String>) -> String {
+        let query = format!("SELECT coalesce(({})::text, 'NULL')", query.into());
+        sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&self.onlooker).await.unwrap()
+    }
+
+    pub(crate) async fn job_state(&self, message_id: Uuid) -> String {
+        self.value(format!("SELECT state FROM jobs WHERE message_id = '{message_id}'")).await
+    }
+
+    /// Nothing is left leased, and every task ends.
+    pub(crate) async fn end(self) {
+        assert_eq!(self.value("SELECT count(*) FROM jobs WHERE state = 'leased'").await, "0");
+        drop(self.queue);
+        self.shutdown.drained(PATIENCE).await;
+        self.onlooker.close().await;
+    }
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub(crate) fn message(client: &str, body: &str) -> SubmittedMessage {
+    SubmittedMessage {
+        message_id: Uuid::now_v7(),
+        client_id: name(client),
+        cert_fingerprint: Fingerprint::of_der(client.as_bytes()),
+        request_id: Uuid::now_v7(),
+        traceparent: None,
+        sender_number: "+1234567890".to_owned(),
+        message_body: body.to_owned(),
+        metadata: None,
+        routing_key: None,
+    }
+}
+
+pub(crate) fn held(job: &LeasedJob) -> Held {
+    Held { job_id: job.job_id, lease_token: job.lease_token }
+}
