@@ -74,6 +74,10 @@ impl Place {
 
     /// A worker that asks these servers; `change` makes its limits other than the usual ones.
     fn deliver(&self, servers: Vec<Url>, change: impl FnOnce(&mut Limits)) -> Running {
+        self.deliver_to(self.output(), servers, change)
+    }
+
+    fn deliver_to(&self, output: PathBuf, servers: Vec<Url>, change: impl FnOnce(&mut Limits)) -> Running {
         let Identity { certificate, key } = self.identity(Role::Worker, "worker-1");
         let tls = TlsConfig { certificate, key, ca: self.pki().join("services-ca.crt") };
         let patience = Patience {
@@ -95,7 +99,7 @@ impl Place {
         change(&mut limits);
         let delivery = Delivery {
             api: Arc::new(ServerApi::new(servers, Clients::build(&tls, &patience).unwrap(), &patience)),
-            sink: Sink::open(SinkOptions { output: self.output(), recent_ids: 100 }).unwrap(),
+            sink: Sink::open(SinkOptions { output, recent_ids: 100 }).unwrap(),
             metrics: Metrics::register(&mut Registry::default()),
             limits,
             shutdown: Shutdown::new(),
@@ -231,11 +235,19 @@ async fn what_the_sink_refuses_is_handed_back_and_nothing_is_leased_until_it_wor
     assert!(failed.error.contains("received_messages.jsonl") && !failed.dead, "{failed:?}");
     assert_eq!(failed.delay_seconds, None, "the queue's own backoff");
     assert!(running.delivery.sink.trouble().is_some());
-    assert_eq!(server.look(|script| script.leases.len()), 2, "leased although the sink is in trouble");
 
-    fs::remove_dir(place.output()).unwrap();
+    // Meanwhile another worker, known by how much it leases, has the queue for itself.
+    let other = place.directory.path().join("other.jsonl");
+    let other = place.deliver_to(other, vec![server.url()], |limits| limits.batch = 7);
     server.now(|script| script.ready.push_back(job(2)));
     server.until("acknowledged", |script| script.completed == [id(2)]).await;
+    other.stop().await;
+    let leases = server.look(|script| script.leases.iter().filter(|lease| lease.max == 10).count());
+    assert_eq!(leases, 2, "leased although the sink is in trouble");
+
+    fs::remove_dir(place.output()).unwrap();
+    server.now(|script| script.ready.push_back(job(3)));
+    server.until("acknowledged", |script| script.completed == [id(2), id(3)]).await;
     assert_eq!(running.stop().await.failed.get(), 1);
 }
 
