@@ -13,7 +13,7 @@ use shared::{
     process::Listeners,
     serve::{Connections, Door, DoorMetrics},
     shutdown::Shutdown,
-    tls::{BundleKind, Handshake, TrustBundle, door_tls},
+    tls::{BundleKind, ClientVerifier, Handshake, TrustBundle, door_tls},
 };
 use tokio::net::TcpListener;
 use tracing::{error, info};
@@ -87,7 +87,8 @@ impl<'a> DoorOpener<'a> {
     }
 
     fn open(&self, name: &'static str, listener: TcpListener, router: Router) -> anyhow::Result<()> {
-        let tls = door_tls(&self.config.tls.identity(), self.bundle.clone(), Handshake::Strict)?;
+        let verifier = ClientVerifier::new(self.bundle.clone(), Handshake::Strict);
+        let tls = door_tls(&self.config.tls.identity(), verifier)?;
         let door = Door::new(
             name,
             Arc::new(ArcSwap::from_pointee(tls)),

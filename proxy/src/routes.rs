@@ -19,7 +19,7 @@ use crate::{
 /// What the layers and handlers of the client door share.
 #[derive(Debug)]
 pub(crate) struct Edge {
-    pub(crate) authorizer: Authorizer,
+    pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) forward: Forward,
     pub(crate) message: MessageLimits,
     pub(crate) metrics: Arc<Metrics>,

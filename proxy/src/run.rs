@@ -10,7 +10,7 @@ use shared::{
     process::Listeners,
     serve::{Connections, Door, DoorMetrics},
     shutdown::Shutdown,
-    tls::{BundleKind, TrustBundle, door_tls},
+    tls::{BundleKind, ClientVerifier, Gate, Handshake, TrustBundle, door_tls},
 };
 use tracing::info;
 
@@ -31,7 +31,6 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let metrics = Arc::new(Metrics::register(&mut metrics_registry));
 
     let bundle = Arc::new(TrustBundle::read(&config.tls.clients_ca, BundleKind::AnyAuthority)?);
-    let tls = door_tls(&config.tls.identity(), bundle, config.tls.handshake)?;
     let upstreams = upstreams(&config)?;
 
     let registry = Arc::new(Registry::new(config.registry.max_staleness.0));
@@ -45,7 +44,9 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     shutdown.spawn("probe upstreams", upstreams.clone().probe(shutdown.clone()));
     let forward = Forward::start(&config.upstream, upstreams, metrics.clone(), &shutdown);
     let trust_domain = config.tls.trust_domain.clone();
-    let authorizer = Authorizer { registry, crls: ArcSwap::from_pointee(Crls::none()), trust_domain };
+    let authorizer =
+        Arc::new(Authorizer { registry, crls: ArcSwap::from_pointee(Crls::none()), trust_domain });
+    let tls = door_tls(&config.tls.identity(), verifier(bundle, config.tls.handshake, authorizer.clone()))?;
     let edge = Arc::new(Edge { authorizer, forward, message: config.message, metrics });
 
     let door = Door::new(
@@ -59,6 +60,14 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     shutdown.spawn("client door", door.serve(listeners.take("client door")?, routes(edge)));
     info!("ready for clients");
     management::serve(listeners.take("management")?, readiness, metrics_registry, shutdown).await
+}
+
+/// Strict doors ask the authorizer within the handshake; explaining ones only afterwards.
+fn verifier(bundle: Arc<TrustBundle>, handshake: Handshake, authorizer: Arc<Authorizer>) -> ClientVerifier {
+    let gate = Gate::new(move |peer| {
+        authorizer.authorize(peer).map(drop).map_err(|refusal| refusal.as_certificate_error())
+    });
+    ClientVerifier::new(bundle, handshake).with_gate(gate)
 }
 
 fn readiness(registry: Arc<Registry>, upstreams: Arc<Upstreams>) -> Readiness {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::identity::Certificate;
 
 pub use bundle::{BundleKind, TrustBundle};
-pub use client_verifier::{ClientVerifier, Handshake, with_verified_peer};
+pub use client_verifier::{ClientVerifier, Gate, Handshake, with_verified_peer};
 pub use config::{DoorTls, Identity, Protocols, client_config, door_tls};
 pub use files::TlsFileError;
 pub use path::{Purpose, VerifiedPath, verify_path};

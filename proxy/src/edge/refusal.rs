@@ -2,6 +2,7 @@
 //!
 //! The operator's free text is never told: the caller may have stolen the key.
 
+use rustls::CertificateError;
 use shared::{
     identity::Fingerprint,
     wire::{Code, Problem},
@@ -55,6 +56,20 @@ impl Refusal {
             Self::Suspended => Code::ClientSuspended,
             Self::RegistryStale => Code::RegistryStale,
             Self::CrlStale => Code::CrlStale,
+        }
+    }
+
+    /// What a strict door says of it, as a TLS alert.
+    #[must_use]
+    pub const fn as_certificate_error(self) -> CertificateError {
+        match self {
+            Self::Revoked { .. } => CertificateError::Revoked,
+            Self::Expired { .. } => CertificateError::Expired,
+            Self::NotYetValid { .. } => CertificateError::NotValidYet,
+            // access_denied
+            Self::Unknown | Self::Mismatch | Self::Suspended | Self::RegistryStale | Self::CrlStale => {
+                CertificateError::ApplicationVerificationFailure
+            }
         }
     }
 

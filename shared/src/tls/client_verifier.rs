@@ -2,12 +2,12 @@
 //!
 //! In: the chain of a TLS handshake. Out: a [`Peer`], handed to the task that runs the handshake.
 //! Refused, by a TLS alert: no certificate, no path to the door's bundle, a leaf for another purpose;
-//! in strict mode also a leaf outside its validity.
+//! in strict mode also a leaf outside its validity, and whatever the door's [`Gate`] refuses.
 
-use std::{cell::RefCell, future::Future, sync::Arc};
+use std::{cell::RefCell, fmt, future::Future, sync::Arc};
 
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     server::danger::{ClientCertVerified, ClientCertVerifier},
@@ -44,11 +44,31 @@ pub async fn with_verified_peer<F: Future>(handshake: F) -> (F::Output, Option<P
         .await
 }
 
+/// What a strict door asks about a peer whose path verified, before the handshake ends.
+#[derive(Clone)]
+pub struct Gate(Arc<Judge>);
+
+type Judge = dyn Fn(&Peer) -> Result<(), CertificateError> + Send + Sync;
+
+impl Gate {
+    /// A gate that asks `judge`, which must answer from memory.
+    pub fn new(judge: impl Fn(&Peer) -> Result<(), CertificateError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(judge))
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
 /// Verifies clients against one bundle.
 #[derive(Debug)]
 pub struct ClientVerifier {
     bundle: Arc<TrustBundle>,
     handshake: Handshake,
+    gate: Option<Gate>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -56,14 +76,34 @@ impl ClientVerifier {
     /// A verifier for one bundle.
     #[must_use]
     pub fn new(bundle: Arc<TrustBundle>, handshake: Handshake) -> Self {
-        Self { bundle, handshake, provider: provider() }
+        Self { bundle, handshake, gate: None, provider: provider() }
+    }
+
+    /// Asks a gate too, in strict mode.
+    #[must_use]
+    pub fn with_gate(self, gate: Gate) -> Self {
+        Self { gate: Some(gate), ..self }
     }
 
     /// Verifies a presented chain, leaf first.
     pub fn verify(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Peer, Error> {
         let (leaf, intermediates) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        self.verify_presented(leaf, intermediates, now)
+    }
+
+    fn verify_presented(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Peer, Error> {
         let explain = self.handshake == Handshake::Explain;
-        verify_path(&self.bundle, leaf, intermediates, now, Purpose::Client, explain)
+        let peer = verify_path(&self.bundle, leaf, intermediates, now, Purpose::Client, explain)?;
+        match &self.gate {
+            Some(Gate(judge)) if !explain => judge(&peer)?,
+            _ => {}
+        }
+        Ok(peer)
     }
 
     pub(super) fn handshake(&self) -> Handshake {
@@ -82,8 +122,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let explain = self.handshake == Handshake::Explain;
-        let peer = verify_path(&self.bundle, end_entity, intermediates, now, Purpose::Client, explain)?;
+        let peer = self.verify_presented(end_entity, intermediates, now)?;
         // Outside `with_verified_peer` nobody wants the peer; the verdict is the same.
         let _ = VERIFIED.try_with(|slot| slot.replace(Some(peer)));
         Ok(ClientCertVerified::assertion())

@@ -82,18 +82,14 @@ pub struct DoorTls {
     pub verifier: Arc<ClientVerifier>,
 }
 
-/// A door that asks everybody for a certificate out of `bundle`.
+/// A door that asks everybody for a certificate that `verifier` believes.
 ///
 /// Resumption is offered because it carries no authorization: the chain is verified anew after the
 /// handshake and every request is authorised. Strict mode has none, since the verifier, which alone
 /// sends alerts there, does not run on resumption. Each door has a session storage of its own.
-pub fn door_tls(
-    identity: &Identity,
-    bundle: Arc<TrustBundle>,
-    handshake: Handshake,
-) -> Result<DoorTls, TlsFileError> {
+pub fn door_tls(identity: &Identity, verifier: ClientVerifier) -> Result<DoorTls, TlsFileError> {
     let key = identity.load()?;
-    let verifier = Arc::new(ClientVerifier::new(bundle, handshake));
+    let verifier = Arc::new(verifier);
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| refused(identity, &error))?

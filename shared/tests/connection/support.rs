@@ -19,7 +19,7 @@ use shared::{
     identity::{Name, Role},
     serve::{Connections, Door, DoorMetrics, Limits},
     shutdown::Shutdown,
-    tls::{BundleKind, DoorTls, Handshake, Identity, TrustBundle, door_tls, provider},
+    tls::{BundleKind, ClientVerifier, DoorTls, Handshake, Identity, TrustBundle, door_tls, provider},
 };
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
@@ -120,7 +120,7 @@ fn door_files(authority: &Authority, folder: &Path, handshake: Handshake) -> Doo
     std::fs::write(&certificate, issued.leaf.certificate_pem()).unwrap();
     std::fs::write(&key, issued.leaf.key().pem()).unwrap();
     let clients = bundle(BundleKind::AnyAuthority, &[authority.clients().certificate_pem()]).unwrap();
-    door_tls(&Identity { certificate, key }, Arc::new(clients), handshake).unwrap()
+    door_tls(&Identity { certificate, key }, ClientVerifier::new(Arc::new(clients), handshake)).unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test stands outside and may connect as it likes")]
