@@ -240,8 +240,9 @@ async fn what_the_sink_refuses_is_handed_back_and_nothing_is_leased_until_it_wor
     let other = place.directory.path().join("other.jsonl");
     let other = place.deliver_to(other, vec![server.url()], |limits| limits.batch = 7);
     server.now(|script| script.ready.push_back(job(2)));
-    server.until("acknowledged", |script| script.completed == [id(2)]).await;
+    server.until("acknowledged", |script| script.completed == [id(2)] && script.polls == 1).await;
     other.stop().await;
+    server.until("no poll is left to swallow a job", |script| script.polls == 0).await;
     let leases = server.look(|script| script.leases.iter().filter(|lease| lease.max == 10).count());
     assert_eq!(leases, 2, "leased although the sink is in trouble");
 

@@ -14,7 +14,7 @@ use axum::{Json, Router, extract::State, response::IntoResponse, response::Respo
 use shared::{
     serve::{Connections, Door, DoorMetrics, Limits},
     shutdown::Shutdown,
-    tls::{BundleKind, Handshake, Identity, TrustBundle, door_tls},
+    tls::{BundleKind, ClientVerifier, Handshake, Identity, TrustBundle, door_tls},
     wire::{
         Code, Problem,
         complete::CompleteRequest,
@@ -36,6 +36,8 @@ pub(super) struct Script {
     pub(super) ready: VecDeque<LeasedJob>,
     pub(super) refuses: bool,
     pub(super) lost: HashSet<Uuid>,
+    /// Lease requests that wait for a job at this moment.
+    pub(super) polls: usize,
     pub(super) leases: Vec<LeaseRequest>,
     pub(super) renewed: Vec<Vec<Uuid>>,
     pub(super) completed: Vec<Uuid>,
@@ -62,7 +64,7 @@ impl MainServer {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let bundle = TrustBundle::read(&pki.join("services-ca.crt"), BundleKind::IssuingOnly).unwrap();
-        let tls = door_tls(identity, Arc::new(bundle), Handshake::Strict).unwrap();
+        let tls = door_tls(identity, ClientVerifier::new(Arc::new(bundle), Handshake::Strict)).unwrap();
         let (script, shutdown) = (Scripted::default(), Shutdown::new());
         let router = Router::new()
             .route("/api/v1/jobs/lease", post(lease))
@@ -122,11 +124,28 @@ fn note(script: &Scripted, noted: impl FnOnce(&mut Script)) -> Result<(), Proble
     if refused { Err(Problem::new(Code::UpstreamUnavailable, "the script says so")) } else { Ok(()) }
 }
 
+/// Counts a lease request while it waits, also when its worker hangs up.
+struct Poll(Scripted);
+
+impl Poll {
+    fn begin(script: &Scripted) -> Self {
+        script.send_modify(|script| script.polls += 1);
+        Self(script.clone())
+    }
+}
+
+impl Drop for Poll {
+    fn drop(&mut self) {
+        self.0.send_modify(|script| script.polls -= 1);
+    }
+}
+
 async fn lease(
     State(script): State<Scripted>,
     Json(request): Json<LeaseRequest>,
 ) -> Result<Json<LeaseResponse>, Problem> {
     note(&script, |script| script.leases.push(request.clone()))?;
+    let _poll = Poll::begin(&script);
     let mut changes = script.subscribe();
     let wait = Duration::from_secs(request.wait_seconds.into());
     let _ = timeout(wait, changes.wait_for(|script| !script.ready.is_empty())).await;
