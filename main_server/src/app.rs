@@ -6,7 +6,6 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use axum::Router;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use shared::{
     management::{self, Readiness},
@@ -15,7 +14,6 @@ use shared::{
     shutdown::Shutdown,
     tls::{BundleKind, ClientVerifier, Handshake, TrustBundle, door_tls},
 };
-use tokio::net::TcpListener;
 use tracing::{error, info};
 
 use crate::{
@@ -35,9 +33,13 @@ const DATABASE_LOST: Duration = Duration::from_secs(5);
 /// Runs the main server until the soft stop.
 pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -> anyhow::Result<()> {
     let keyring = Arc::new(Keyring::load(&config.keyring.file)?);
-    let mut metrics = MetricsRegistry::default();
-    let opener = DoorOpener::new(&config, DoorMetrics::register(&mut metrics), &shutdown)?;
     info!(keys = ?keyring, "key ring loaded");
+    let mut metrics = MetricsRegistry::default();
+    let door_metrics = DoorMetrics::register(&mut metrics);
+    let bundle = Arc::new(TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?);
+    let proxy_door = closed_door(PROXY_DOOR, &config, &bundle, &door_metrics, &shutdown)?;
+    let worker_door = closed_door(WORKER_DOOR, &config, &bundle, &door_metrics, &shutdown)?;
+
     let database = database::open(&config.database).await?;
 
     metrics.register_collector(Box::new(PoolMetrics::of(database.queue.clone())));
@@ -57,8 +59,8 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
 
     let proxies = routes::proxy_door(api.clone(), registry.clone(), of_proxies);
     let workers = routes::worker_door(api, registry.clone(), of_workers);
-    opener.open(PROXY_DOOR, listeners.take(PROXY_DOOR)?, proxies)?;
-    opener.open(WORKER_DOOR, listeners.take(WORKER_DOOR)?, workers)?;
+    shutdown.spawn(PROXY_DOOR, proxy_door.serve(listeners.take(PROXY_DOOR)?, proxies));
+    shutdown.spawn(WORKER_DOOR, worker_door.serve(listeners.take(WORKER_DOOR)?, workers));
 
     let management = listeners.take(MANAGEMENT)?;
     let (readiness, until) = (readiness(registry), shutdown.clone());
@@ -72,34 +74,24 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     Ok(())
 }
 
-/// Opens doors that believe the services' issuing CAs, and say nothing to anybody else: strict handshakes.
-struct DoorOpener<'a> {
-    config: &'a Config,
-    bundle: Arc<TrustBundle>,
-    metrics: DoorMetrics,
-    shutdown: &'a Shutdown,
-}
-
-impl<'a> DoorOpener<'a> {
-    fn new(config: &'a Config, metrics: DoorMetrics, shutdown: &'a Shutdown) -> anyhow::Result<Self> {
-        let bundle = TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?;
-        Ok(Self { config, bundle: Arc::new(bundle), metrics, shutdown })
-    }
-
-    fn open(&self, name: &'static str, listener: TcpListener, router: Router) -> anyhow::Result<()> {
-        let verifier = ClientVerifier::new(self.bundle.clone(), Handshake::Strict);
-        let tls = door_tls(&self.config.tls.identity(), verifier)?;
-        let door = Door::new(
-            name,
-            Arc::new(ArcSwap::from_pointee(tls)),
-            self.config.limits.clone(),
-            Arc::new(Connections::new()),
-            self.metrics.clone(),
-            self.shutdown.clone(),
-        );
-        self.shutdown.spawn(name, door.serve(listener, router));
-        Ok(())
-    }
+/// A door that believes the services' issuing CAs, and says nothing to anybody else: strict handshakes.
+fn closed_door(
+    name: &'static str,
+    config: &Config,
+    bundle: &Arc<TrustBundle>,
+    metrics: &DoorMetrics,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Door> {
+    let verifier = ClientVerifier::new(bundle.clone(), Handshake::Strict);
+    let tls = door_tls(&config.tls.identity(), verifier)?;
+    Ok(Door::new(
+        name,
+        Arc::new(ArcSwap::from_pointee(tls)),
+        config.limits.clone(),
+        Arc::new(Connections::new()),
+        metrics.clone(),
+        shutdown.clone(),
+    ))
 }
 
 /// What `/readyz` asks, all of it from memory: the registry reads the database twice a second anyway.
