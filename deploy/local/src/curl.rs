@@ -87,19 +87,26 @@ impl Curl {
         self.call(url, Some(body.as_ref()))
     }
 
-    fn call(&self, url: &str, body: Option<&[u8]>) -> anyhow::Result<Answer> {
-        let folder = tempfile::tempdir()?;
-        let file = |name: &str| -> PathBuf { folder.path().join(name) };
+    /// The bare command for this URL, to be run in another way than to one answer.
+    #[must_use]
+    pub fn command(&self, url: &str) -> Command {
         let mut command = Command::new("curl");
         // -q first: no ~/.curlrc. Nothing on this machine is reached through somebody's proxy.
         command.args(["-q", "--noproxy", "*", "--silent", "--show-error", "--max-time", "30"]);
+        command.args(&self.arguments).arg(url).stdin(Stdio::null());
+        command
+    }
+
+    fn call(&self, url: &str, body: Option<&[u8]>) -> anyhow::Result<Answer> {
+        let folder = tempfile::tempdir()?;
+        let file = |name: &str| -> PathBuf { folder.path().join(name) };
+        let mut command = self.command(url);
         command.args(["--write-out", "%{http_code}"]);
         command.arg("--dump-header").arg(file("headers")).arg("--output").arg(file("body"));
         if let Some(body) = body {
             fs::write(file("request"), body)?;
             command.arg("--data-binary").arg(format!("@{}", file("request").display()));
         }
-        command.args(&self.arguments).arg(url).stdin(Stdio::null());
         let output = command.output().context("cannot run curl: apt-get install -y curl")?;
         let headers = fs::read(file("headers")).unwrap_or_default();
         Ok(Answer {
