@@ -28,7 +28,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Refuses an empty list and one that is too long.
+    /// Refuses an empty list and one that is too long; `field` is a JSON pointer (RFC 6901).
     fn check_count(&self, field: &str, count: usize) -> Result<(), Problem> {
         if count == 0 || count > self.requests.items {
             let text = format!("a request carries 1 to {} items, this one has {count}", self.requests.items);
@@ -38,7 +38,7 @@ impl Api {
     }
 }
 
-/// Refuses a value outside its bounds, naming the field.
+/// Refuses a value outside its bounds, naming the field by its JSON pointer.
 fn check_range(field: &str, value: u32, bounds: std::ops::RangeInclusive<u32>) -> Result<(), Problem> {
     if bounds.contains(&value) {
         return Ok(());

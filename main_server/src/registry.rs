@@ -129,18 +129,6 @@ impl Registry {
     pub fn age(&self) -> Duration {
         self.snapshot.load().read_at.elapsed()
     }
-
-    /// How many certificates of services are registered.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.snapshot.load().services.len()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 async fn read_within(pool: &PgPool, deadline: Duration) -> Result<Snapshot, sqlx::Error> {

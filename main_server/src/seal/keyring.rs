@@ -82,18 +82,6 @@ impl Keyring {
         let blind_index = hmac::Key::new(hmac::HMAC_SHA256, index.as_slice());
         Ok(Self { current: written.current, keys, blind_index })
     }
-
-    /// How many keys it holds.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Whether it holds none; a loaded ring has at least its current key.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
 }
 
 impl fmt::Debug for Keyring {
@@ -159,7 +147,7 @@ mod tests {
         let file = folder.path().join("keyring.toml");
         new_keyring(&file).unwrap();
         assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
-        assert_eq!(Keyring::load(&file).unwrap().len(), 1);
+        assert_eq!(Keyring::load(&file).unwrap().keys.len(), 1);
         assert!(new_keyring(&file).unwrap_err().to_string().contains("cannot be made"));
     }
 

@@ -25,10 +25,10 @@ pub async fn lease(
     request: Request,
 ) -> Result<Json<LeaseResponse>, Problem> {
     let (asked, _): (LeaseRequest, _) = read_json(request, &api.requests).await?;
-    check_range("max", asked.max, 1..=u32::MAX)?;
-    check_range("wait_seconds", asked.wait_seconds, 0..=MAX_WAIT_SECONDS)?;
+    check_range("/max", asked.max, 1..=u32::MAX)?;
+    check_range("/wait_seconds", asked.wait_seconds, 0..=MAX_WAIT_SECONDS)?;
     if let Some(seconds) = asked.lease_seconds {
-        check_range("lease_seconds", seconds, 1..=MAX_LEASE_SECONDS)?;
+        check_range("/lease_seconds", seconds, 1..=MAX_LEASE_SECONDS)?;
     }
     let max = asked.max.min(api.limits.lease_jobs);
     let until = Instant::now() + Duration::from_secs(asked.wait_seconds.into());

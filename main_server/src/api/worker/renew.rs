@@ -23,7 +23,7 @@ pub async fn renew(
     let (asked, _): (RenewRequest, _) = read_json(request, &api.requests).await?;
     api.check_count("/jobs", asked.jobs.len())?;
     if let Some(seconds) = asked.lease_seconds {
-        check_range("lease_seconds", seconds, 1..=MAX_LEASE_SECONDS)?;
+        check_range("/lease_seconds", seconds, 1..=MAX_LEASE_SECONDS)?;
     }
     caller.authorize()?;
     let results = api.queue.renew(&asked.jobs, asked.lease_seconds).await?;
