@@ -4,6 +4,11 @@
 //! break something.
 
 mod support;
+mod traffic;
 
 mod main_job;
+mod faults;
+mod lost_answer;
+mod poison;
+mod check_config;
 mod up;
