@@ -324,6 +324,18 @@ async fn after_a_soft_stop_what_is_in_hand_is_finished_and_nothing_is_leased() {
 }
 
 #[tokio::test]
+async fn a_soft_stop_gives_up_the_long_poll() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    // Longer than the server's test waits, so that only giving up can end it in time.
+    let running = place.deliver(vec![server.url()], |limits| limits.wait = Duration::from_secs(30));
+    server.until("polled", |script| script.leases.len() == 2 && script.polls == 1).await;
+    running.delivery.shutdown.request();
+    server.until("given up", |script| script.polls == 0).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_not_finished_in_time_after_a_soft_stop_is_handed_back_at_once() {
     let place = Place::new();
     let server = place.main_server("main-1").await;
