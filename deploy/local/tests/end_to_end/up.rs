@@ -10,7 +10,7 @@ use std::{
 };
 
 use local::{Curl, eventually};
-use private_postgres::psql;
+use private_postgres::{SUPERUSER, psql};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -95,6 +95,14 @@ fn wait_until_gone(pids: &[Pid]) {
     }
 }
 
+/// A worker that cannot acknowledge what it wrote keeps trying for some seconds before it stops.
+fn wait_until_acknowledged(record: &Value) {
+    let owner = text(record, "/database_url").replacen("portcullis_operator_login", SUPERUSER, 1);
+    let leased = "SELECT count(*) FROM jobs WHERE state = 'leased'";
+    let none = eventually(START, || (psql(&owner, leased).unwrap().trim() == "0").then_some(()));
+    assert!(none.is_some(), "the message of the demonstration stays leased");
+}
+
 fn text<'a>(record: &'a Value, pointer: &str) -> &'a str {
     record.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer} in {record}"))
 }
@@ -151,10 +159,11 @@ fn it_is_up_delivers_a_message_stops_at_ctrl_c_and_comes_back_on_the_same_ports(
 fn nothing_survives_its_supervisor_killed_with_9() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(&folder.path().join("state"));
-    let pids = pids(&up.wait_until_up());
+    let record = up.wait_until_up();
+    wait_until_acknowledged(&record);
     up.signal(Signal::KILL);
     up.wait();
-    wait_until_gone(&pids);
+    wait_until_gone(&pids(&record));
 }
 
 #[test]
