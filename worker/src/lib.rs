@@ -20,4 +20,7 @@ mod backoff;
 mod metrics;
 mod run;
 
-pub use crate::{config::*, run::run};
+pub use crate::{
+    config::{Config, DeliveryConfig, ListenConfig, ServerConfig, ServerUrl, SinkConfig, TlsConfig},
+    run::run,
+};
