@@ -8,6 +8,7 @@ mod limits;
 mod activity;
 mod stream;
 mod linger;
+mod unread;
 mod connection;
 mod door;
 mod metrics;

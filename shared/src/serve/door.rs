@@ -22,6 +22,7 @@ use super::{
     linger::linger,
     metrics::{DoorLabel, HandshakeFailure},
     stream::TimedStream,
+    unread::{Unread, WatchedBody},
 };
 use crate::{
     shutdown::Shutdown,
@@ -154,8 +155,17 @@ impl Door {
         let (stream, returned) =
             TimedStream::new(stream, connection.clone(), self.limits.clone(), multiplexed);
         let of_requests = connection.clone();
+        let (shutdown, linger_for) = (self.shutdown.clone(), self.limits.linger.0);
         let service = service_fn(move |request: Request<Incoming>| {
-            answer(of_requests.clone(), router.clone(), request)
+            let (connection, router, shutdown) = (of_requests.clone(), router.clone(), shutdown.clone());
+            async move {
+                let (response, unread) = answer(connection, router, request).await;
+                // In HTTP/1.1 the connection ends instead, and lingers as a whole.
+                if multiplexed && let Some(reading) = unread.read_on(linger_for) {
+                    shutdown.spawn_for_peer(reading);
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let io = TokioIo::new(stream);
         let result = if multiplexed {
@@ -207,16 +217,18 @@ impl Door {
     }
 }
 
-/// Passes one request on, with the connection it came on.
+/// Passes one request on, with the connection it came on; answers what was left of its body, too.
 async fn answer(
     connection: Arc<Connection>,
     router: Router,
     request: Request<Incoming>,
-) -> Result<Response, Infallible> {
+) -> (Response, Unread) {
     let _in_flight = connection.begin();
-    let mut request = request.map(Body::new);
-    request.extensions_mut().insert(connection.clone());
-    router.oneshot(request).await
+    let (mut head, body) = request.into_parts();
+    let (body, unread) = WatchedBody::new(body);
+    head.extensions.insert(connection.clone());
+    let Ok(response) = router.oneshot(Request::from_parts(head, Body::new(body))).await;
+    (response, unread)
 }
 
 /// A short word for the metric; the log has the whole error.
