@@ -30,7 +30,7 @@ allow proxy shared "$tests"
 allow main_server shared "$tests"
 allow worker shared "$tests"
 allow certs shared "$tests"
-allow shared ''
+allow shared '' "$tests"
 allow private_postgres ''
 allow local 'shared proxy main_server worker certs private_postgres'
 
