@@ -32,6 +32,7 @@ use self::{
 };
 use crate::{Curl, eventually};
 
+pub(crate) use self::process::tail;
 pub use self::{
     options::StackOptions,
     pki::Client,

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::{Client, Interrupt, Process, Stack, StackOptions, demonstrate};
+use crate::{Client, Interrupt, Process, Stack, StackOptions, demonstrate, stack::tail};
 
 /// How often the processes are looked after.
 const LOOK: Duration = Duration::from_millis(200);
@@ -107,8 +107,8 @@ fn look_after(stack: &Stack, interrupt: &Interrupt) -> anyhow::Result<()> {
                 bail!("{} ended ({status}), though nobody stopped it\n{}", process.name, process.log_tail());
             }
         }
-        if stack.postgres().is_some_and(|postgres| !postgres.is_running()) {
-            bail!("postgres ended, though nobody stopped it");
+        if let Some(postgres) = stack.postgres().filter(|postgres| !postgres.is_running()) {
+            bail!("postgres ended, though nobody stopped it\n{}", tail(postgres.log()));
         }
     }
     Ok(())

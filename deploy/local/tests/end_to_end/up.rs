@@ -1,180 +1,176 @@
-//! `portcullis-local up` as people and scripts use it: started, used, stopped, started again.
+//! `portcullis-local up` as people and scripts use it: started, used, stopped, killed, started again.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails here")]
+mod supervisor;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    time::Duration,
-};
+use std::{fs, path::Path};
 
-use local::{Curl, eventually};
-use private_postgres::{SUPERUSER, psql};
-use rustix::process::{Pid, Signal, kill_process};
+use local::Curl;
+use private_postgres::psql;
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-/// Starting includes making a cluster and certificates, beside everything else that is being tested.
-const START: Duration = Duration::from_mins(2);
+use self::supervisor::{Up, command, pid, text, value_of, wait_until_acknowledged, wait_until_gone};
 
-/// A supervisor on a state folder; it is stopped when it is dropped.
-struct Up {
-    process: Child,
-    state: PathBuf,
+fn members(value: &Value) -> String {
+    let mut members: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    members.sort_unstable();
+    members.join(" ")
 }
 
-impl Up {
-    fn start(state: &Path) -> Self {
-        let output = fs::File::create(state.with_extension("out")).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_portcullis-local"))
-            .args(["up", "--clients", "2", "--state"])
-            .arg(state)
-            .env_remove("DATABASE_URL")
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
-        Self { process, state: state.to_owned() }
-    }
-
-    fn output(&self) -> String {
-        fs::read_to_string(self.state.with_extension("out")).unwrap()
-    }
-
-    /// Waits until it invites the reader to try it, and answers `stack.json`.
-    fn wait_until_up(&mut self) -> Value {
-        let up = eventually(START, || {
-            assert_eq!(self.process.try_wait().unwrap(), None, "{}", self.output());
-            self.output().contains("Ctrl-C").then_some(())
-        });
-        up.unwrap_or_else(|| panic!("not up: {}", self.output()));
-        serde_json::from_slice(&fs::read(self.record()).unwrap()).unwrap()
-    }
-
-    fn record(&self) -> PathBuf {
-        self.state.join("stack.json")
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(pid(&self.process.id().into()), signal).unwrap();
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        eventually(START, || self.process.try_wait().unwrap()).expect("it ends")
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        if self.process.try_wait().unwrap().is_none() {
-            self.signal(Signal::TERM);
-            self.process.wait().unwrap();
-        }
-    }
-}
-
-fn pid(value: &Value) -> Pid {
-    value.as_i64().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)).expect("a process id")
-}
-
-fn pids(record: &Value) -> Vec<Pid> {
-    record["pids"].as_object().unwrap().values().map(pid).collect()
-}
-
-/// Gone, or a zombie that only its foster parent has not reaped yet.
-fn is_gone(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))
-        .map_or(true, |stat| stat.contains(") Z "))
-}
-
-fn wait_until_gone(pids: &[Pid]) {
-    for pid in pids {
-        let gone = eventually(START, || is_gone(*pid).then_some(()));
-        assert!(gone.is_some(), "process {pid:?} is still there");
-    }
-}
-
-/// A worker that cannot acknowledge what it wrote keeps trying for some seconds before it stops.
-fn wait_until_acknowledged(record: &Value) {
-    let owner = text(record, "/database_url").replacen("portcullis_operator_login", SUPERUSER, 1);
-    let leased = "SELECT count(*) FROM jobs WHERE state = 'leased'";
-    let none = eventually(START, || (psql(&owner, leased).unwrap().trim() == "0").then_some(()));
-    assert!(none.is_some(), "the message of the demonstration stays leased");
-}
-
-fn text<'a>(record: &'a Value, pointer: &str) -> &'a str {
-    record.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer} in {record}"))
+/// The client of `/clients/INDEX`, by nothing but the record.
+fn curl_of(record: &Value, index: usize) -> Curl {
+    Curl::believing(Path::new(text(record, "/ca"))).with_certificate(
+        Path::new(text(record, &format!("/clients/{index}/cert"))),
+        Path::new(text(record, &format!("/clients/{index}/key"))),
+    )
 }
 
 #[test]
-fn it_is_up_delivers_a_message_stops_at_ctrl_c_and_comes_back_on_the_same_ports() {
+fn stack_json_has_the_agreed_shape_and_everything_in_it_can_be_used_as_it_stands() {
     let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().join("state");
-    let mut first = Up::start(&state);
-    let before = first.wait_until_up();
-    assert!(first.output().contains("the answer: 202"), "{}", first.output());
+    let mut up = Up::start(&folder.path().join("state"), 3);
+    let record = up.wait_until_up();
+    assert!(up.output().contains("the answer: 202"), "{}", up.output());
 
-    // everything that stack.json names can be used as it stands
-    assert_eq!(before["clients"].as_array().unwrap().len(), 2);
-    let curl = Curl::believing(Path::new(text(&before, "/ca"))).with_certificate(
-        Path::new(text(&before, "/clients/1/cert")),
-        Path::new(text(&before, "/clients/1/key")),
-    );
-    let seen = curl.get(&format!("{}/api/v1/whoami", text(&before, "/proxy/url"))).unwrap();
-    assert_eq!(seen.json().unwrap()["client_id"], "client_002");
-    for process in ["proxy", "main_server", "worker"] {
-        let management = text(&before, &format!("/{process}/management")).to_owned();
+    let all = "ca client clients database_url main_server main_servers pids pki proxies proxy worker workers";
+    assert_eq!(members(&record), all);
+    assert_eq!(members(&record["pids"]), "main_server postgres proxy worker");
+    for (one, several, shape) in [
+        ("proxy", "proxies", "management pid url"),
+        ("main_server", "main_servers", "management pid url worker_url"),
+        ("worker", "workers", "cert key management output pid"),
+    ] {
+        assert_eq!(members(&record[one]), shape, "{one}");
+        assert_eq!(record[several], Value::Array(vec![record[one].clone()]));
+        assert_eq!(record["pids"][one], record[one]["pid"]);
+        let management = text(&record, &format!("/{one}/management"));
+        let port = management.strip_prefix("http://127.0.0.1:").unwrap();
+        assert!(port.parse::<u16>().is_ok(), "{management}");
         assert_eq!(Curl::default().get(&format!("{management}/readyz")).unwrap().status, 200);
     }
-    let database = text(&before, "/database_url");
-    psql(database, "UPDATE clients SET status = 'revoked' WHERE client_id = 'client_001'").unwrap();
-
-    // a second one on the same folder is refused, and harms nothing
-    let second =
-        Command::new(env!("CARGO_BIN_EXE_portcullis-local")).args(["up", "--state"]).arg(&state).output();
-    let second = second.unwrap();
-    assert_eq!(second.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&second.stderr).contains("another portcullis-local"));
-    assert!(first.record().exists());
-
-    first.signal(Signal::INT);
-    assert_eq!(first.wait().code(), Some(0), "{}", first.output());
-    wait_until_gone(&pids(&before));
-    assert!(!first.record().exists());
-
-    // the revoked client has a new certificate, and everything is where it was
-    let mut again = Up::start(&state);
-    let after = again.wait_until_up();
-    assert!(again.output().contains("the answer: 202"), "{}", again.output());
-    for pointer in ["/proxy/url", "/main_server/url", "/main_server/worker_url", "/worker/management", "/ca"]
-    {
-        assert_eq!(text(&before, pointer), text(&after, pointer));
+    for url in ["/proxy/url", "/main_server/url", "/main_server/worker_url"] {
+        let port = text(&record, url).strip_prefix("https://localhost:").unwrap();
+        assert!(port.parse::<u16>().is_ok(), "{url}: {port}");
     }
-    again.signal(Signal::TERM);
-    assert_eq!(again.wait().code(), Some(0), "{}", again.output());
+    let processes = ["proxy", "main_server", "worker", "postgres"].map(|name| pid(&record["pids"][name]));
+    assert!(processes.iter().all(|pid| Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists()));
+
+    assert_eq!(record["clients"].as_array().unwrap().len(), 3);
+    assert_eq!(record["client"], record["clients"][0]);
+    for index in 0..3 {
+        assert_eq!(members(&record["clients"][index]), "cert id key");
+        let id = format!("client_{:03}", index + 1);
+        assert_eq!(text(&record, &format!("/clients/{index}/id")), id);
+        let seen = curl_of(&record, index).get(&format!("{}/api/v1/whoami", text(&record, "/proxy/url")));
+        assert_eq!(seen.unwrap().json().unwrap()["client_id"], id.as_str());
+    }
+    for chain in ["/client/cert", "/worker/cert"] {
+        let pem = fs::read_to_string(text(&record, chain)).unwrap();
+        assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 2, "leaf and issuing CA in {chain}");
+    }
+    assert_eq!(Path::new(text(&record, "/pki")).join("ca.crt"), Path::new(text(&record, "/ca")));
+    assert_eq!(fs::read_to_string(text(&record, "/worker/output")).unwrap().lines().count(), 1);
+    // psql takes the URL, with an operator's right to change clients
+    let revoke = "UPDATE clients SET status = 'revoked' WHERE client_id = 'client_003' RETURNING client_id";
+    assert_eq!(psql(text(&record, "/database_url"), revoke).unwrap().trim(), "client_003");
 }
 
 #[test]
-fn nothing_survives_its_supervisor_killed_with_9() {
+fn a_second_up_on_a_folder_that_is_in_use_is_refused_and_harms_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let mut up = Up::start(&folder.path().join("state"));
+    let state = folder.path().join("state");
+    let mut first = Up::start(&state, 1);
+    let record = first.wait_until_up();
+    let second = command(&state).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&second.stderr);
+    assert!(error.contains("another portcullis-local") && error.contains("--state"), "{error}");
+    assert_eq!(serde_json::from_slice::<Value>(&fs::read(first.record()).unwrap()).unwrap(), record);
+    let health = format!("{}/health", text(&record, "/proxy/url"));
+    assert_eq!(curl_of(&record, 0).get(&health).unwrap().status, 200);
+}
+
+#[test]
+fn asked_to_stop_it_leaves_only_its_state_and_comes_back_with_all_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let mut before: Option<Value> = None;
+    for (start, signal) in [Signal::INT, Signal::TERM].into_iter().enumerate() {
+        let mut up = Up::start(&state, 2);
+        let record = up.wait_until_up();
+        assert!(up.output().contains("the answer: 202"), "{}", up.output());
+        // each start sends one message; those of the starts before are still there
+        let sent = (start + 1).to_string();
+        assert_eq!(value_of(&record, "SELECT count(*) FROM messages"), sent);
+        let output = fs::read_to_string(text(&record, "/worker/output")).unwrap();
+        assert_eq!(output.lines().count().to_string(), sent);
+        if let Some(before) = &before {
+            for same in ["ca", "pki", "clients"] {
+                assert_eq!(before[same], record[same]);
+            }
+            for same in ["/proxy/url", "/main_server/url", "/main_server/worker_url", "/worker/management"] {
+                assert_eq!(text(before, same), text(&record, same));
+            }
+        }
+        up.signal(signal);
+        assert_eq!(up.wait().code(), Some(0), "{}", up.output());
+        assert!(!up.record().exists());
+        wait_until_gone(&state, &record);
+        before = Some(record);
+    }
+}
+
+#[test]
+fn a_restart_keeps_certificates_and_replaces_those_that_were_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let certificates = |record: &Value| {
+        [0, 1].map(|client| fs::read(text(record, &format!("/clients/{client}/cert"))).unwrap())
+    };
+    let mut first = Up::start(&state, 2);
+    let record = first.wait_until_up();
+    let [revoked, kept] = certificates(&record);
+    let revoke = "UPDATE clients SET status = 'revoked' WHERE client_id = 'client_001'";
+    psql(text(&record, "/database_url"), revoke).unwrap();
+    drop(first);
+
+    let mut again = Up::start(&state, 2);
+    let record = again.wait_until_up();
+    // the first client, whose certificate is final, has sent a message all the same
+    assert!(again.output().contains("the answer: 202"), "{}", again.output());
+    let now = certificates(&record);
+    assert_ne!(now[0], revoked);
+    assert_eq!(now[1], kept);
+}
+
+#[test]
+fn nothing_survives_its_supervisor_killed_with_9_but_what_was_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let mut up = Up::start(&state, 1);
     let record = up.wait_until_up();
     wait_until_acknowledged(&record);
     up.signal(Signal::KILL);
     up.wait();
-    wait_until_gone(&pids(&record));
+    wait_until_gone(&state, &record);
+
+    let mut again = Up::start(&state, 1);
+    let record = again.wait_until_up();
+    assert_eq!(value_of(&record, "SELECT count(*) FROM messages"), "2");
 }
 
 #[test]
 fn a_process_that_dies_stops_the_rest_and_is_named_with_its_log() {
     let folder = tempfile::tempdir().unwrap();
-    let mut up = Up::start(&folder.path().join("state"));
-    let record = up.wait_until_up();
-    kill_process(pid(&record["pids"]["worker"]), Signal::KILL).unwrap();
-    assert_eq!(up.wait().code(), Some(1));
-    assert!(up.output().contains("worker-1 ended"), "{}", up.output());
-    assert!(up.output().contains("worker-1.log"), "{}", up.output());
-    wait_until_gone(&pids(&record));
-    assert!(!up.record().exists());
+    let state = folder.path().join("state");
+    for (process, name) in [("worker", "worker-1"), ("postgres", "postgres")] {
+        let mut up = Up::start(&state, 1);
+        let record = up.wait_until_up();
+        kill_process(pid(&record["pids"][process]), Signal::KILL).unwrap();
+        assert_eq!(up.wait().code(), Some(1));
+        assert!(up.output().contains(&format!("error: {name} ended")), "{}", up.output());
+        assert!(up.output().contains("the end of ") && up.output().contains(&format!("{name}.log")));
+        wait_until_gone(&state, &record);
+        assert!(!up.record().exists());
+    }
 }
