@@ -17,7 +17,7 @@ use tracing::info;
 use crate::{
     Config,
     crls::Crls,
-    edge::Authorizer,
+    edge::{Authorizer, Refusal},
     forward::{Forward, Upstreams, upstreams},
     metrics::Metrics,
     registry::{Registry, Sync},
@@ -64,9 +64,8 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
 
 /// Strict doors ask the authorizer within the handshake; explaining ones only afterwards.
 fn verifier(bundle: Arc<TrustBundle>, handshake: Handshake, authorizer: Arc<Authorizer>) -> ClientVerifier {
-    let gate = Gate::new(move |peer| {
-        authorizer.authorize(peer).map(drop).map_err(|refusal| refusal.as_certificate_error())
-    });
+    let gate =
+        Gate::new(move |peer| authorizer.authorize(peer).map(drop).map_err(Refusal::as_certificate_error));
     ClientVerifier::new(bundle, handshake).with_gate(gate)
 }
 

@@ -29,7 +29,7 @@ const LAST_TASKS: Duration = Duration::from_secs(10);
 /// The options that every process has.
 #[derive(Debug, Clone, Args)]
 pub struct StartOptions {
-    /// The configuration file (TOML); PORTCULLIS_TABLE__KEY variables override it
+    /// The configuration file (TOML); `PORTCULLIS_TABLE__KEY` variables override it
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Check the configuration, print it as it takes effect, secrets redacted, and exit

@@ -87,6 +87,7 @@ pub(crate) fn upstreams(config: &Config) -> anyhow::Result<Arc<Upstreams>> {
     let mut servers = Vec::new();
     for server in &config.upstream.servers {
         let tls = client_config(&config.tls.identity(), bundle.clone(), Role::MainServer, Protocols::Http2)?;
+        #[expect(clippy::disallowed_methods, reason = "the one place of the proxy that builds clients")]
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .no_proxy()

@@ -33,14 +33,14 @@ impl Shards {
 
     /// Removals first: a fingerprint that moved from one client to another is in both lists.
     pub(super) fn apply(&self, removed: &[Fingerprint], changed: Vec<(Fingerprint, Row)>) {
-        let mut changes: HashMap<usize, Vec<(Fingerprint, Option<Row>)>> = HashMap::new();
+        let mut by_shard: HashMap<usize, Vec<(Fingerprint, Option<Row>)>> = HashMap::new();
         for fingerprint in removed {
-            changes.entry(index(fingerprint)).or_default().push((*fingerprint, None));
+            by_shard.entry(index(fingerprint)).or_default().push((*fingerprint, None));
         }
         for (fingerprint, row) in changed {
-            changes.entry(index(&fingerprint)).or_default().push((fingerprint, Some(row)));
+            by_shard.entry(index(&fingerprint)).or_default().push((fingerprint, Some(row)));
         }
-        for (shard, changes) in changes {
+        for (shard, changes) in by_shard {
             let mut copy = Shard::clone(&self.0[shard].load());
             for (fingerprint, row) in changes {
                 match row {

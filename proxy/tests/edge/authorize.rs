@@ -69,7 +69,7 @@ struct Case {
 }
 
 /// The first condition that holds decides.
-fn expected(case: &Case) -> Option<Code> {
+fn expected(case: Case) -> Option<Code> {
     let order = [
         (case.listed != Listed::Nobody, Code::CertificateRevoked),
         (case.registered == Registered::Revoked, Code::CertificateRevoked),
@@ -129,11 +129,11 @@ fn every_combination_has_the_answer_of_its_first_reason() {
             }
         }
     }
-    for case in &cases {
+    for case in cases.iter().copied() {
         let decided = base.decide(case);
         assert_eq!(decided.as_ref().err().map(|refusal| refusal.code()), expected(case), "{case:?}");
     }
-    let admitted = cases.iter().filter(|case| expected(case).is_none()).count();
+    let admitted = cases.iter().filter(|case| expected(**case).is_none()).count();
     assert_eq!(admitted, 3, "of {} cases only those with nothing against them are admitted", cases.len());
 }
 
@@ -171,7 +171,7 @@ impl Base {
         Self { leaf, issuer: authority.clients().facts().clone() }
     }
 
-    fn decide(&self, case: &Case) -> Result<proxy::edge::Principal, Refusal> {
+    fn decide(&self, case: Case) -> Result<proxy::edge::Principal, Refusal> {
         let (mut leaf, mut issuer) = (self.leaf.clone(), self.issuer.clone());
         set_dates(&mut leaf, case.leaf);
         set_dates(&mut issuer, case.issuer);
@@ -182,7 +182,7 @@ impl Base {
             let key = one.issuer_key_id.as_deref().unwrap();
             crls = crls.with_list(&one.issuer, key, HashMap::from([(one.serial.clone(), REVOKED)]));
         }
-        let registry = Registry::new(Duration::from_secs(60));
+        let registry = Registry::new(Duration::from_mins(1));
         registry.replace(row(case.registered).map(|row| (leaf.fingerprint, row)).into_iter().collect());
         if !case.stale {
             registry.synced_at(Instant::now());

@@ -20,7 +20,7 @@ struct Copy {
 impl Copy {
     fn new() -> Self {
         let url = fresh_database(|url| Ok(apply_migrations(url, &migrations_folder())?)).unwrap();
-        let registry = Arc::new(Registry::new(Duration::from_secs(60)));
+        let registry = Arc::new(Registry::new(Duration::from_mins(1)));
         let config = toml(&url);
         let sync = Sync::new(&config, registry.clone(), Arc::new(Connections::new())).unwrap();
         Self { url, registry, sync }
@@ -177,7 +177,8 @@ async fn the_proxys_role_reads_the_registry_and_nothing_else() {
         "UPDATE registry_epoch SET epoch = 9",
     ] {
         let error = proxy.execute(refused).await.unwrap_err();
-        let denied = error.as_database_error().and_then(|error| error.code()).as_deref() == Some("42501");
+        let denied =
+            error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("42501");
         assert!(denied, "{refused}: {error}");
     }
 }

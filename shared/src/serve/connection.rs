@@ -75,7 +75,9 @@ impl Connections {
     pub fn close(&self, fingerprint: &Fingerprint) -> usize {
         let index = self.lock();
         let Some(connections) = index.get(fingerprint) else { return 0 };
-        connections.values().for_each(|connection| connection.close());
+        for connection in connections.values() {
+            connection.close();
+        }
         connections.len()
     }
 

@@ -110,12 +110,10 @@ impl Door {
     ) -> Option<(TlsStream<TcpStream>, Peer)> {
         let tls = self.tls.load_full();
         let handshake = TlsAcceptor::from(tls.config.clone()).accept(socket).into_fallible();
-        let (result, verified) = match timeout(self.limits.handshake.0, with_verified_peer(handshake)).await {
-            Ok(output) => output,
-            Err(_) => {
-                self.count_failure("timeout");
-                return None;
-            }
+        let outcome = timeout(self.limits.handshake.0, with_verified_peer(handshake)).await;
+        let Ok((result, verified)) = outcome else {
+            self.count_failure("timeout");
+            return None;
         };
         let stream = match result {
             Ok(stream) => stream,
@@ -126,22 +124,19 @@ impl Door {
                 return None;
             }
         };
-        let peer = match verified {
-            Some(peer) => peer,
-            // A resumed session: rustls did not call the verifier, and what it would say may have changed.
-            None => {
-                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-                match tls.verifier.verify(chain, UnixTime::now()) {
-                    Ok(peer) => peer,
-                    Err(error) => {
-                        self.count_failure("resumed_untrusted");
-                        debug!(door = self.name, %remote, %error, "a resumed session's chain no longer verifies");
-                        return None;
-                    }
-                }
+        if let Some(peer) = verified {
+            return Some((stream, peer));
+        }
+        // A resumed session: rustls did not call the verifier, and what it would say may have changed.
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        match tls.verifier.verify(chain, UnixTime::now()) {
+            Ok(peer) => Some((stream, peer)),
+            Err(error) => {
+                self.count_failure("resumed_untrusted");
+                debug!(door = self.name, %remote, %error, "a resumed session's chain no longer verifies");
+                None
             }
-        };
-        Some((stream, peer))
+        }
     }
 
     async fn serve_requests(

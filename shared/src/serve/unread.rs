@@ -1,6 +1,6 @@
 //! A request's body that is answered before its end, over HTTP/2.
 //!
-//! Letting go of it sends RST_STREAM, and clients in the field (curl 7.88 among them) then throw the whole
+//! Letting go of it sends `RST_STREAM`, and clients in the field (curl 7.88 among them) then throw the whole
 //! answer away, although it was complete. So whatever the handler left is taken back and read on for a
 //! while, like the socket of an HTTP/1.1 connection is (see `linger`).
 

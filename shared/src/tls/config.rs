@@ -90,6 +90,7 @@ pub struct DoorTls {
 pub fn door_tls(identity: &Identity, verifier: ClientVerifier) -> Result<DoorTls, TlsFileError> {
     let key = identity.load()?;
     let verifier = Arc::new(verifier);
+    #[expect(clippy::disallowed_methods, reason = "the module that the ban points to")]
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| refused(identity, &error))?
@@ -114,6 +115,7 @@ pub fn client_config(
     protocols: Protocols,
 ) -> Result<ClientConfig, TlsFileError> {
     let key = identity.load()?;
+    #[expect(clippy::disallowed_methods, reason = "the module that the ban points to")]
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| refused(identity, &error))?

@@ -101,7 +101,7 @@ codes! {
 }
 
 impl Code {
-    /// The problem type: the RateLimit draft's URI where one exists, else a URN of ours.
+    /// The problem type: the `RateLimit` draft's URI where one exists, else a URN of ours.
     #[must_use]
     pub fn type_uri(self) -> String {
         match self {

@@ -13,7 +13,7 @@ use crate::identity::{Fingerprint, Name};
 /// One message with its verified principal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SubmittedMessage {
-    /// UUIDv7, minted by the proxy, so that resending a batch whose answer was lost is safe.
+    /// A `UUIDv7`, minted by the proxy, so that resending a batch whose answer was lost is safe.
     pub message_id: Uuid,
     /// The client whose certificate was on the connection.
     pub client_id: Name,

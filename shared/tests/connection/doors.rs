@@ -100,7 +100,7 @@ async fn an_answer_before_the_end_of_the_body_is_read_by_the_sender_every_time()
             .write_all(b"POST /refuse HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
             .await
             .unwrap();
-        stream.write_all(&[b'x'; 65_536]).await.unwrap();
+        stream.write_all(&"x".repeat(65_536).into_bytes()).await.unwrap();
         let answer = read_to_close(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 403"), "{answer:?}");
     }

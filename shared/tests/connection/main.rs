@@ -1,5 +1,7 @@
 //! Which certificates are believed, and how connections live and end, over real TLS.
 
+#![expect(clippy::unwrap_used, reason = "a test whose fixtures cannot be made cannot go on")]
+
 mod support;
 
 mod paths;

@@ -1,7 +1,5 @@
 //! The actors: authorities, genuine and forged, and a door to knock at.
 
-#![expect(clippy::unwrap_used, reason = "a test whose fixtures cannot be made cannot go on")]
-
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
