@@ -7,6 +7,11 @@ mod support;
 mod traffic;
 
 mod main_job;
+mod certificates;
+mod refusals;
+mod doors;
+mod claims;
+mod bad_input;
 mod faults;
 mod lost_answer;
 mod poison;

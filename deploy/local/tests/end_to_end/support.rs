@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails here")]
 
+pub(crate) mod caller;
+pub(crate) mod holder;
+pub(crate) mod repeater;
+
 use std::{sync::LazyLock, time::Duration};
 
 use local::{Answer, Client, Curl, Stack, StackOptions};
