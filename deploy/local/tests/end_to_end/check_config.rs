@@ -1,5 +1,7 @@
 //! `--check-config` of each process: what takes effect, or everything that is wrong with it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

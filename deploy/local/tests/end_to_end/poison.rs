@@ -23,7 +23,7 @@ fn wait_until_waiting(proxy: &Process, messages: u64) {
 #[test]
 fn a_poisonous_message_among_a_hundred_is_refused_alone() {
     // one batch at a time, and nobody gives up while the main server is held
-    let upstream = "[upstream]\nin_flight = 1\ntimeout = '25s'\nretry_for = '25s'";
+    let upstream = "[upstream]\nin_flight = 1\ntimeout = '2m'\nretry_for = '2m'";
     let stack = Stack::start(options().proxy_config(upstream)).unwrap();
     let (proxy, main_server) = (&stack.proxies[0].process, &stack.main_servers[0].process);
     let clients: Vec<_> =
@@ -36,12 +36,12 @@ fn a_poisonous_message_among_a_hundred_is_refused_alone() {
 
     main_server.signal(Signal::STOP);
     let url = poisonous.at("/api/v1/messages");
-    let post = |client| Curl::of(client).post(&url, MESSAGE).unwrap();
+    let post = |client| Curl::of(client).with("--max-time", "120").post(&url, MESSAGE).unwrap();
     let (refused, answers) = thread::scope(|scope| {
         // the first one leaves alone and occupies the one place; all the others meet while it is on its way
         let mut posts = vec![scope.spawn(|| post(&clients[0]))];
         wait_until_waiting(proxy, 1);
-        let refused = scope.spawn(|| poisonous.post(MESSAGE));
+        let refused = scope.spawn(|| post(&poisonous.client));
         posts.extend(clients[1..].iter().map(|client| scope.spawn(|| post(client))));
         wait_until_waiting(proxy, CLIENTS);
         main_server.signal(Signal::CONT);

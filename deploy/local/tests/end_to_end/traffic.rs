@@ -83,6 +83,7 @@ pub(crate) fn undelivered(stack: &Stack, messages: &BTreeSet<String>) -> BTreeSe
         messages.difference(&delivered).cloned().collect()
     };
     eventually(DEADLINE, || (missing().is_empty() && unfinished(stack) == "0").then_some(()));
+    assert_eq!(unfinished(stack), "0", "jobs that are not done");
     missing()
 }
 

@@ -1,5 +1,7 @@
 //! `portcullis-local up` as people and scripts use it: started, used, stopped, killed, started again.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 mod supervisor;
 
 use std::{fs, path::Path};

@@ -19,12 +19,8 @@ fn a_main_server_that_stays_away_is_a_503_after_several_attempts() {
     assert_eq!((answer.status, answer.code().as_str()), (503, "upstream_unavailable"), "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
-    let proxy = &stack.proxies[0].process;
-    let (attempts, failures) = (
-        metric(proxy, "portcullis_upstream_attempts_total"),
-        metric(proxy, "portcullis_upstream_failures_total"),
-    );
-    assert!(attempts > 1 && attempts == failures, "{attempts} attempts, {failures} failed");
+    let failures = metric(&stack.proxies[0].process, "portcullis_upstream_failures_total");
+    assert!(failures > 1, "it was tried {failures} times");
     // the message is not stored later, behind the back of a client that was told 503
     stack.main_servers[0].process.start().unwrap();
     assert_eq!(sender.post_message("back").status, 202);

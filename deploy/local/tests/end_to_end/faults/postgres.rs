@@ -1,5 +1,7 @@
 //! The database is away, for a while or for too long, or comes back with durability switched off.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 use std::time::Duration;
 
 use local::{Answer, Stack, eventually};

@@ -129,8 +129,10 @@ fn left_over(state: &Path, record: &Value) -> Vec<String> {
         let read = |file: &str| fs::read(process.path().join(file)).unwrap_or_default();
         let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
         let ended = String::from_utf8_lossy(&read("stat")).contains(") Z ");
-        let of_this_stack = pids.contains(&name) || command.contains(&*state.to_string_lossy());
-        if of_this_stack && !ended && !command.is_empty() {
+        // a number alone may be somebody else's by now
+        let of_its_kind = command.contains("portcullis-local") || command.contains("postgres");
+        let recorded = pids.contains(&name) && of_its_kind;
+        if (recorded || command.contains(&*state.to_string_lossy())) && !ended {
             left.push(format!("{name} {command}"));
         }
     }
