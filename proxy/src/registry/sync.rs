@@ -3,7 +3,7 @@
 //! Every `poll`, and at once when the database hints at a change, everything that changed since the last
 //! sync is fetched in one snapshot. "Since" is the previous snapshot's xmin: transactions commit out of
 //! order, and whatever had not committed then has an id at or above it, so nothing is missed; some rows
-//! are fetched twice, which is harmless. A hint (NOTIFY) carries nothing and may be lost or forged.
+//! are fetched twice, which changes nothing. A hint (NOTIFY) carries nothing and may be lost or forged.
 
 use std::{
     sync::Arc,
@@ -135,7 +135,7 @@ impl Sync {
             Some(before) if before.epoch == position.epoch => {
                 let removed = removed_since(&mut transaction, before.xmin).await?;
                 let changed = changed_since(&mut transaction, before.xmin).await?;
-                self.apply(&removed, changed);
+                self.apply(removed, changed);
             }
             _ => {
                 let rows = changed_since(&mut transaction, 0).await?;
@@ -149,14 +149,18 @@ impl Sync {
         Ok(())
     }
 
-    /// Applies changes, then closes the connections of exactly the certificates that are refused now.
-    fn apply(&self, removed: &[Fingerprint], changed: Vec<(Fingerprint, Row)>) {
+    /// Applies changes, then closes the connections of exactly the certificates that are refused from now on.
+    fn apply(&self, mut removed: Vec<Fingerprint>, mut changed: Vec<(Fingerprint, Row)>) {
+        // Who was refused before may be hearing why on a connection of just now: a row that is fetched
+        // again must not close it.
+        removed.retain(|one| self.registry.row(one).is_some());
+        changed.retain(|(one, row)| self.registry.row(one).is_none_or(|held| *held != *row));
         if removed.is_empty() && changed.is_empty() {
             return;
         }
         let refused: Vec<_> =
             changed.iter().filter(|(_, row)| row.status != Status::Active).map(|(one, _)| *one).collect();
-        self.registry.apply(removed, changed);
+        self.registry.apply(&removed, changed);
         for fingerprint in removed.iter().chain(&refused) {
             let closed = self.connections.close(fingerprint);
             if closed > 0 {

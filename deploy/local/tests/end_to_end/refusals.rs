@@ -7,6 +7,7 @@ use std::thread;
 use local::{Answer, Client, Curl, Stack, eventually};
 use rustls::HandshakeKind;
 use serde_json::Value;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::support::{
     DEADLINE, Sender,
@@ -240,6 +241,30 @@ fn an_idle_connection_of_a_revoked_client_is_closed_and_no_other() {
         assert_eq!(doomed.read_to_close().unwrap(), "");
         assert_eq!(kept.get("/health").unwrap().0, 200);
     }
+}
+
+#[test]
+fn a_refused_client_is_told_why_however_often_its_row_is_read() {
+    let stack = shared_stack();
+    let (refused, other) = (Sender::new(stack), Sender::new(stack));
+    update(stack, &refused.client, "status = 'suspended'");
+    wait_for_status(stack, &refused.curl, 403);
+    // A transaction that began before makes every sync fetch all that changed since.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut lasting = runtime.block_on(PgConnection::connect(stack.owner_url())).unwrap();
+    runtime.block_on(lasting.execute("BEGIN; SELECT pg_current_xact_id()")).unwrap();
+    update(stack, &refused.client, "status = 'revoked'");
+    let revoked =
+        eventually(DEADLINE, || (refused.get("/health").code() == "certificate_revoked").then_some(()));
+    assert!(revoked.is_some());
+
+    let mut call = Caller::of(&refused.client, VERSIONS[1]).connect(stack.url()).unwrap();
+    for status in ["suspended", "active"] {
+        update(stack, &other.client, &format!("status = '{status}'"));
+        wait_for_status(stack, &other.curl, if status == "active" { 200 } else { 403 });
+    }
+    let (status, body) = call.get("/health").unwrap();
+    assert_eq!(status, 403, "{body}");
 }
 
 #[test]
