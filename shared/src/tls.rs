@@ -11,6 +11,7 @@ mod error;
 mod client_verifier;
 mod server_verifier;
 mod config;
+pub mod crl;
 
 use std::sync::Arc;
 

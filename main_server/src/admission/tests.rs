@@ -22,6 +22,7 @@ fn certificate(spiffe: Option<&str>) -> Certificate {
         spiffe: spiffe.map(|id| id.parse().unwrap()),
         authority: None,
         signs_certificates: false,
+        signs_crls: false,
         client_auth: true,
         unknown_critical_extension: None,
     }

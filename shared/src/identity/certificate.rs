@@ -33,6 +33,8 @@ pub struct Certificate {
     pub authority: Option<PathLength>,
     /// Key usage allows signing certificates; true as well where a CA has no key usage at all.
     pub signs_certificates: bool,
+    /// Key usage allows signing revocation lists; true as well where a CA has no key usage at all.
+    pub signs_crls: bool,
     /// The extended key usage is present and names clientAuth.
     pub client_auth: bool,
     /// A critical extension that neither webpki nor this module understands.
@@ -113,10 +115,11 @@ impl Certificate {
             spiffe: None,
             authority: None,
             signs_certificates: false,
+            signs_crls: false,
             client_auth: false,
             unknown_critical_extension: None,
         };
-        let mut key_cert_sign = None;
+        let (mut key_cert_sign, mut crl_sign) = (None, None);
         for extension in x509.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::SubjectKeyIdentifier(id) => certificate.key_id = Some(id.0.to_vec()),
@@ -126,7 +129,9 @@ impl Certificate {
                 ParsedExtension::BasicConstraints(basic) if basic.ca => {
                     certificate.authority = Some(basic.path_len_constraint);
                 }
-                ParsedExtension::KeyUsage(usage) => key_cert_sign = Some(usage.key_cert_sign()),
+                ParsedExtension::KeyUsage(usage) => {
+                    (key_cert_sign, crl_sign) = (Some(usage.key_cert_sign()), Some(usage.crl_sign()));
+                }
                 ParsedExtension::ExtendedKeyUsage(usage) => certificate.client_auth = usage.client_auth,
                 ParsedExtension::SubjectAlternativeName(names) => {
                     certificate.spiffe = spiffe_of(&names.general_names)?;
@@ -142,6 +147,7 @@ impl Certificate {
             }
         }
         certificate.signs_certificates = key_cert_sign.unwrap_or(certificate.authority.is_some());
+        certificate.signs_crls = crl_sign.unwrap_or(certificate.authority.is_some());
         Ok(certificate)
     }
 }

@@ -1,0 +1,31 @@
+//! Revocation lists (RFC 5280 §5), as one set of serial numbers per issuer.
+//!
+//! ```text
+//! source   the table `crls` (the process reads it), files and directories (`files`)
+//!   der → list → entries   one list, read strictly
+//!   crls                   verified against its issuer, compared with the one in force, put beside the others
+//!     lists                swapped in whole; logs, metrics, /readyz
+//! ```
+//!
+//! In: PEM or DER from any source. Out: whether a peer's certificate, or a CA on its path, is revoked.
+//! Refused: every list that is not whole, not signed by the CA it names, partial, or older than the one in
+//! force; the last good list stays then. A list's signature is checked once, when it is loaded.
+
+mod config;
+mod fault;
+mod der;
+mod entries;
+mod list;
+mod number;
+mod crls;
+mod source;
+mod lists;
+mod files;
+mod show;
+
+pub use config::{CrlConfig, Missing, Overdue};
+pub use crls::{Crls, Standing};
+pub use entries::CrlEntry;
+pub use fault::CrlFault;
+pub use lists::RevocationLists;
+pub use source::CrlHead;

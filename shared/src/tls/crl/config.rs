@@ -1,0 +1,82 @@
+//! The table `[crl]`: further sources of lists, and what holds when a list is late or missing.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+use crate::config::{Source, Span};
+
+/// The table `[crl]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CrlConfig {
+    /// PEM: CAs that are not in the door's trust bundle and whose lists count all the same: a root, whose list
+    /// revokes issuing CAs, and CAs that stand between a trusted root and its leaves.
+    pub authorities: Option<PathBuf>,
+    /// Files and directories (`*.pem`, `*.crl`, `*.der`), beside the table `crls`.
+    pub files: Vec<PathBuf>,
+    /// How often files are looked at; inotify and SIGHUP only hurry it.
+    pub poll: Span,
+    /// What holds when a list is past its next update.
+    pub policy: Overdue,
+    /// How long past its next update a list is still good, with the policy `grace`.
+    pub grace: Span,
+    /// What holds for a CA that has no list.
+    pub missing: Missing,
+}
+
+/// What holds for the certificates of a CA whose list is past its next update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overdue {
+    /// They are admitted for a while yet, then refused.
+    Grace,
+    /// They are refused at once.
+    Reject,
+    /// They are admitted; the log and a metric say so.
+    Warn,
+}
+
+/// What holds for the certificates of a CA that has no list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// They are admitted; the log says so. CAs of others may publish no list.
+    Warn,
+    /// They are refused.
+    Reject,
+}
+
+impl Default for CrlConfig {
+    fn default() -> Self {
+        Self {
+            authorities: None,
+            files: Vec::new(),
+            poll: Span::seconds(60),
+            policy: Overdue::Grace,
+            grace: Span::seconds(24 * 3600),
+            missing: Missing::Warn,
+        }
+    }
+}
+
+impl CrlConfig {
+    /// Resolves its paths against the configuration file and records its faults.
+    pub fn check(&mut self, source: &mut Source) {
+        for path in self.authorities.iter_mut().chain(&mut self.files) {
+            *path = source.resolve(path);
+        }
+        if self.poll.0.is_zero() {
+            source.fault("crl.poll", "must be longer than 0s");
+        }
+    }
+
+    /// How long past its next update a list is good.
+    pub(super) fn patience(&self) -> Duration {
+        match self.policy {
+            Overdue::Grace => self.grace.0,
+            Overdue::Reject => Duration::ZERO,
+            Overdue::Warn => Duration::MAX,
+        }
+    }
+}

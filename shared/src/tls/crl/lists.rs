@@ -1,0 +1,264 @@
+//! The lists in force, and how a new one comes into force.
+//!
+//! In: lists as bytes, from any source, one at a time. Out: the current [`Crls`], swapped in whole; logs at each
+//! change of state, metrics, the detail of `/readyz`. Reading and verifying happens on a thread of its own: a
+//! list of a million entries takes a second, in which every request is answered from the old one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use arc_swap::{ArcSwap, Guard};
+use prometheus_client::registry::Registry;
+use rustls_pki_types::{CertificateRevocationListDer, UnixTime, pem::PemObject};
+use tokio::task::spawn_blocking;
+use tracing::{debug, error, info, warn};
+
+use super::{
+    CrlConfig, CrlFault, CrlHead, Crls, Standing,
+    crls::{Place, State},
+    files::Files,
+    show::{CrlMetrics, FailureLabel, readable},
+    source::{Offer, Origin},
+};
+use crate::{
+    management::CheckResult,
+    tls::{BundleKind, Peer, TlsFileError, TrustBundle},
+};
+
+type OnSwap = dyn Fn(&Crls) + Send + Sync;
+
+/// The lists in force at the doors that believe one trust bundle.
+pub struct RevocationLists {
+    current: ArcSwap<Crls>,
+    config: CrlConfig,
+    metrics: CrlMetrics,
+    on_swap: Box<OnSwap>,
+    book: Mutex<Book>,
+    /// One list at a time: each is compared with the one in force.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    pub(super) files: tokio::sync::Mutex<Files>,
+}
+
+/// What is remembered so that changes of state are logged once.
+#[derive(Debug, Default)]
+struct Book {
+    rows: HashMap<(Vec<u8>, Vec<u8>), Offer>,
+    troubles: BTreeMap<Origin, String>,
+    late: BTreeSet<String>,
+    settled: bool,
+}
+
+impl fmt::Debug for RevocationLists {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevocationLists").finish_non_exhaustive()
+    }
+}
+
+impl RevocationLists {
+    /// Places for the lists of all CAs of a bundle and of `crl.authorities`; nothing is read yet. `on_swap` is
+    /// called, outside the runtime, whenever a list came into force.
+    pub fn open(
+        config: &CrlConfig,
+        bundle: &TrustBundle,
+        registry: &mut Registry,
+        on_swap: impl Fn(&Crls) + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, TlsFileError> {
+        let mut authorities = bundle.authorities().to_vec();
+        if let Some(file) = &config.authorities {
+            authorities.extend_from_slice(TrustBundle::read(file, BundleKind::AnyAuthority)?.authorities());
+        }
+        Ok(Arc::new(Self {
+            current: ArcSwap::from_pointee(Crls::of(authorities, config)),
+            config: config.clone(),
+            metrics: CrlMetrics::register(registry),
+            on_swap: Box::new(on_swap),
+            book: Mutex::default(),
+            turn: Arc::default(),
+            files: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// The lists in force.
+    #[must_use]
+    pub fn current(&self) -> Guard<Arc<Crls>> {
+        self.current.load()
+    }
+
+    /// What they say of a peer, now.
+    #[must_use]
+    pub fn judge(&self, peer: &Peer) -> Standing {
+        self.current.load().judge(peer, UnixTime::now())
+    }
+
+    pub(super) fn config(&self) -> &CrlConfig {
+        &self.config
+    }
+
+    /// Which rows of the table to fetch: those of CAs known here that are new, or that were refused a while ago.
+    #[must_use]
+    pub fn wanted(&self, heads: Vec<CrlHead>) -> Vec<CrlHead> {
+        let (crls, book) = (self.current.load(), self.book());
+        let wanted = |head: &CrlHead| {
+            let offer = book.rows.get(&(head.issuer_name.clone(), head.issuer_key_id.clone()));
+            crls.knows(&head.issuer_name, &head.issuer_key_id)
+                && offer.is_none_or(|offer| {
+                    offer.number != head.number
+                        || (offer.outcome.is_err() && offer.at.elapsed() >= self.config.poll.0)
+                })
+        };
+        heads.into_iter().filter(wanted).collect()
+    }
+
+    /// Takes the list of a row.
+    pub async fn offer_row(self: &Arc<Self>, head: CrlHead, der: Vec<u8>) {
+        let origin = Origin::Row(readable(&head.issuer_name));
+        let outcome = self.offer(origin, der).await;
+        if outcome.is_err() {
+            let unusable = self.current.load().with_unusable(&head.issuer_name, &head.issuer_key_id);
+            if let Some(next) = unusable {
+                self.current.store(Arc::new(next));
+            }
+        }
+        let offer = Offer { number: head.number, at: Instant::now(), outcome };
+        self.book().rows.insert((head.issuer_name, head.issuer_key_id), offer);
+    }
+
+    /// A reading of the table is over; every row it asked for was offered. After the first one, a CA without a
+    /// list is one that has none.
+    pub fn table_read(&self, outcome: Result<(), impl fmt::Display>) {
+        let outcome = outcome.map_err(|error| CrlFault::Unreadable(error.to_string()));
+        self.record(Origin::Table, &outcome);
+        let first = outcome.is_ok() && !std::mem::replace(&mut self.book().settled, true);
+        if first {
+            self.current.rcu(|crls| Crls::clone(crls).settle());
+            for place in self.current.load().places().filter(|one| matches!(one.state, State::Missing)) {
+                let issuer = place.name();
+                warn!(issuer, missing = ?self.config.missing, "this CA has no revocation list (crl.missing)");
+            }
+        }
+        self.note_late();
+    }
+
+    /// Loads whatever a source holds, off the runtime's threads. A fault is logged when it is another than before.
+    pub(super) async fn offer(self: &Arc<Self>, origin: Origin, bytes: Vec<u8>) -> Result<(), CrlFault> {
+        let turn = self.turn.clone().lock_owned().await;
+        let lists = self.clone();
+        let loading = spawn_blocking(move || {
+            let _turn = turn;
+            let outcome = lists.load(&origin, &bytes);
+            lists.record(origin, &outcome);
+            outcome
+        });
+        loading.await.unwrap_or(Err(CrlFault::Malformed("reading it failed")))
+    }
+
+    fn load(&self, origin: &Origin, bytes: &[u8]) -> Result<(), CrlFault> {
+        let mut outcome = Ok(());
+        for der in lists_in(bytes)? {
+            let accepted = self.current.load().accept_of(&der, UnixTime::now());
+            match accepted {
+                Ok(Some((next, place))) => self.put_in_force(origin, next, &place),
+                Ok(None) => {}
+                Err(CrlFault::Foreign) if origin.may_be_foreign() => {
+                    debug!(%origin, "a revocation list of a CA that is not known here");
+                }
+                // A refused list does not keep the next one in the same file from counting.
+                Err(fault) => outcome = outcome.and(Err(fault)),
+            }
+        }
+        outcome
+    }
+
+    fn put_in_force(&self, origin: &Origin, next: Crls, place: &Place) {
+        let State::InForce(list) = &place.state else { return };
+        let next = Arc::new(next);
+        self.current.store(next.clone());
+        let label = place.label();
+        let entries = i64::try_from(list.entries.len()).unwrap_or(i64::MAX);
+        self.metrics.entries.get_or_create(&label).set(entries);
+        self.metrics.next_update.get_or_create(&label).set(list.next_update);
+        self.metrics.loads.get_or_create(&label).inc();
+        let (issuer, number) = (label.issuer, list.number);
+        info!(issuer, key = label.key, %number, entries, %origin, "a revocation list came into force");
+        (self.on_swap)(&next);
+        self.note_late();
+    }
+
+    /// Counts a fault; logs it when it is another than the source had before, and its end.
+    pub(super) fn record(&self, origin: Origin, outcome: &Result<(), CrlFault>) {
+        let mut book = self.book();
+        let Err(fault) = outcome else {
+            if book.troubles.remove(&origin).is_some() {
+                info!(%origin, "revocation lists can be used again");
+            }
+            return;
+        };
+        let label = FailureLabel { source: origin.word(), reason: fault.word() };
+        self.metrics.failures.get_or_create(&label).inc();
+        let text = fault.to_string();
+        if book.troubles.get(&origin) != Some(&text) {
+            error!(%origin, fault = text, "a revocation list cannot be used; the last good one stays in force");
+            book.troubles.insert(origin, text);
+        }
+    }
+
+    /// Logs lists that have come past their next update since the last look.
+    pub(super) fn note_late(&self) {
+        let now = UnixTime::now();
+        let mut book = self.book();
+        for place in self.current.load().places() {
+            let State::InForce(list) = &place.state else { continue };
+            let issuer = place.name();
+            if !list.is_overdue(now, std::time::Duration::ZERO) {
+                book.late.remove(&issuer);
+            } else if book.late.insert(issuer.clone()) {
+                let (policy, next_update) = (self.config.policy, list.next_update);
+                error!(
+                    issuer,
+                    next_update,
+                    ?policy,
+                    "a revocation list is past its next update: sign a new one"
+                );
+            }
+        }
+    }
+
+    /// For `/readyz`: each CA's list and each source's trouble. Not ready while a CA's certificates are refused
+    /// for want of a good list.
+    pub fn readiness(&self) -> CheckResult {
+        let (crls, now) = (self.current.load(), UnixTime::now());
+        let mut ready = true;
+        let mut details = Vec::new();
+        for place in crls.places() {
+            ready &= !crls.refuses(place, now);
+            details.push(place.to_string());
+        }
+        details.sort();
+        details.extend(self.book().troubles.iter().map(|(origin, fault)| format!("{origin}: {fault}")));
+        let detail = details.join("; ");
+        if ready { Ok(detail) } else { Err(detail) }
+    }
+
+    /// A panic while the lock was held left nothing half-made: each change is one insertion or removal.
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The lists in a PEM text, or the one list in DER.
+fn lists_in(bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'_>>, CrlFault> {
+    const DER_SEQUENCE: u8 = 0x30;
+    if bytes.first() == Some(&DER_SEQUENCE) {
+        return Ok(vec![CertificateRevocationListDer::from(bytes)]);
+    }
+    let lists = CertificateRevocationListDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>();
+    match lists {
+        Ok(lists) if lists.is_empty() => Err(CrlFault::Empty),
+        Ok(lists) => Ok(lists),
+        Err(_) => Err(CrlFault::Malformed("not valid PEM")),
+    }
+}

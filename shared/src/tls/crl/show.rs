@@ -1,0 +1,93 @@
+//! How revocation lists are shown: metrics, and the words of logs and `/readyz`.
+//!
+//! Labels are bounded: by the CAs that are known here, and by closed lists.
+
+use std::fmt;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use x509_parser::{prelude::FromDer, x509::X509Name};
+
+use super::crls::{Place, State};
+
+/// A CA, by its name and the beginning of its key identifier.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct IssuerLabel {
+    pub(super) issuer: String,
+    pub(super) key: String,
+}
+
+/// Why a list was refused, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FailureLabel {
+    pub(super) source: &'static str,
+    pub(super) reason: &'static str,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct CrlMetrics {
+    pub(super) entries: Family<IssuerLabel, Gauge>,
+    pub(super) next_update: Family<IssuerLabel, Gauge>,
+    pub(super) loads: Family<IssuerLabel, Counter>,
+    pub(super) failures: Family<FailureLabel, Counter>,
+}
+
+impl CrlMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let ours = registry.sub_registry_with_prefix("portcullis_crl");
+        let (entries, next_update) = (metrics.entries.clone(), metrics.next_update.clone());
+        ours.register("entries", "Revoked certificates on the list in force", entries);
+        let help = "When the next list is due, Unix seconds";
+        ours.register("next_update_timestamp_seconds", help, next_update);
+        ours.register("loads", "Lists that came into force", metrics.loads.clone());
+        let help = "Lists that were refused, by source and reason; the last good one stays in force";
+        ours.register("failures", help, metrics.failures.clone());
+        metrics
+    }
+}
+
+/// A name as people read it.
+pub(super) fn readable(name: &[u8]) -> String {
+    X509Name::from_der(name)
+        .map_or_else(|_| "a name that does not parse".to_owned(), |(_, name)| name.to_string())
+}
+
+impl Place {
+    /// The CA as a label.
+    pub(super) fn label(&self) -> IssuerLabel {
+        let key = self.authority.key_id.as_deref().unwrap_or_default();
+        let key = match key.first_chunk() {
+            Some(first) => format!("{:08X}", u32::from_be_bytes(*first)),
+            None => String::new(),
+        };
+        IssuerLabel { issuer: readable(&self.authority.subject), key }
+    }
+
+    /// The CA as people read it.
+    pub(super) fn name(&self) -> String {
+        let IssuerLabel { issuer, key } = self.label();
+        format!("{issuer} ({key})")
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.name())?;
+        match &self.state {
+            State::Unread => f.write_str("not read yet"),
+            State::Unusable => f.write_str("no list that can be used"),
+            State::Missing => f.write_str("no list"),
+            State::InForce(list) => {
+                let (number, entries) = (list.number, list.entries.len());
+                let due = OffsetDateTime::from_unix_timestamp(list.next_update).ok();
+                let due = due.and_then(|due| due.format(&Rfc3339).ok()).unwrap_or_default();
+                write!(f, "number {number}, {entries} entries, next update {due}")
+            }
+        }
+    }
+}
