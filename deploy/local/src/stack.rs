@@ -203,13 +203,15 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            for process in self.processes() {
-                crate::up::warn(&process.log_tail());
-            }
+        let failing = std::thread::panicking();
+        if failing {
+            self.processes().for_each(|process| crate::up::warn(&process.log_tail()));
         }
-        if let Err(error) = self.stop() {
-            crate::up::warn(&format!("{error:#}"));
+        let stopped = self.stop();
+        // a process that does not stop when asked is a defect like any other, and no test may hide it
+        if let Err(error) = stopped {
+            let text = format!("{error:#}");
+            if failing { crate::up::warn(&text) } else { panic!("{text}") }
         }
     }
 }
