@@ -7,12 +7,16 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, InFlight, Phase};
 use crate::{identity::Fingerprint, tls::Peer};
+
+/// How long a connection that is to be closed may still make its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// One open connection; every request on it carries it as an extension.
 #[derive(Debug)]
@@ -30,13 +34,22 @@ impl Connection {
         Self { peer, remote, closing, activity: Activity::new() }
     }
 
-    /// Closes it: at once when idle, after the answers that are due otherwise (HTTP/2: GOAWAY).
+    /// Closes it: at once when idle between requests, else after the answers that are due (HTTP/2: GOAWAY).
     pub fn close(&self) {
         self.closing.cancel();
     }
 
     pub(super) async fn closed(&self) {
         self.closing.cancelled().await;
+    }
+
+    /// As [`Self::closed`], and if nothing was asked yet, a moment later: the first request may be on its
+    /// way, and whoever sent it is to hear why it is refused.
+    pub(super) async fn closed_after_first_request(&self) {
+        self.closed().await;
+        if matches!(self.phase(), Phase::Waiting { requests: 0, .. }) {
+            tokio::time::sleep(FIRST_REQUEST).await;
+        }
     }
 
     pub(super) fn begin(&self) -> InFlight<'_> {

@@ -191,7 +191,8 @@ impl Door {
             let mut served = pin!(builder.serve_connection(io, service));
             tokio::select! {
                 result = served.as_mut() => result,
-                () = connection.closed() => {
+                // hyper would hang up, without a word, on a first request that is on its way
+                () = connection.closed_after_first_request() => {
                     served.as_mut().graceful_shutdown();
                     served.await
                 }

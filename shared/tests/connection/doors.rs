@@ -124,6 +124,24 @@ async fn closing_a_certificates_connections_leaves_the_others_alone() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_closed_before_its_first_request_still_gets_it_answered() {
+    for alpn in [&b"http/1.1"[..], b"h2"] {
+        let door = OpenDoor::open(Handshake::Explain, Limits::default()).await;
+        let mut silent = door.knock(&door.client().leaf, alpn).await.unwrap();
+        let mut asking = door.knock(&door.client().leaf, b"http/1.1").await.unwrap();
+        while door.connections.count() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(door.connections.close_where(|_| true), 2);
+        asking.write_all(GET).await.unwrap();
+        assert!(read_answer(&mut asking).await.starts_with("HTTP/1.1 200"));
+        // Neither of them stays.
+        read_to_close(&mut asking).await;
+        read_to_close(&mut silent).await;
+    }
+}
+
+#[tokio::test]
 async fn a_soft_stop_ends_idle_connections_and_leaves_no_task() {
     let door =
         OpenDoor::open(Handshake::Explain, Limits { linger: Span::millis(100), ..Limits::default() }).await;
