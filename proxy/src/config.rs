@@ -7,7 +7,7 @@ use shared::{
     config::{ByteSize, Configuration, DatabaseUrl, Source, Span},
     serve::Limits,
     telemetry::LogConfig,
-    tls::{Handshake, Identity},
+    tls::{Handshake, Identity, crl::CrlConfig},
 };
 use url::Url;
 
@@ -20,6 +20,8 @@ pub struct Config {
     pub tls: Tls,
     /// Where its copy of the client table comes from.
     pub registry: Registry,
+    /// Further sources of revocation lists, and what holds when one is late or missing.
+    pub crl: CrlConfig,
     /// What a message may be.
     pub message: MessageLimits,
     /// Which main servers it forwards to, and how.
@@ -171,6 +173,7 @@ impl Configuration for Config {
             listen: source.section("listen"),
             tls: source.section("tls"),
             registry: source.section("registry"),
+            crl: source.section("crl"),
             message: source.section("message"),
             upstream: source.section("upstream"),
             limits: source.section("limits"),
@@ -182,6 +185,7 @@ impl Configuration for Config {
         source.require_file("tls.clients_ca", &mut tls.clients_ca);
         source.require_file("tls.services_ca", &mut tls.services_ca);
         config.registry.check(source);
+        config.crl.check(source);
         config.message.check(source);
         config.upstream.check(source);
         config.limits.check(source);
@@ -261,6 +265,7 @@ mod tests {
         let servers = config.upstream.servers.clone();
         assert_eq!(shown(&config.upstream), shown(&Upstream { servers, ..upstream }));
         assert_eq!(shown(&config.message), shown(&message));
+        assert_eq!(shown(&config.crl), shown(&CrlConfig::default()));
         assert_eq!(shown(&config.limits), shown(&Limits::default()));
         assert_eq!(config.registry.poll, registry.poll);
         assert_eq!(config.registry.max_staleness, registry.max_staleness);

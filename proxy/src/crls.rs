@@ -1,65 +1,116 @@
-//! The revocation lists, as one set of serial numbers per issuer.
+//! The revocation lists of the table `crls`, read like the client table.
 //!
-//! In: lists that were verified when they were loaded. Out: whether a certificate is on the list of its
-//! issuer. Sets are keyed by the issuer's name *and* key, so that a CA of the same name cannot revoke,
-//! or fail to revoke, another's certificates (RFC 5280 §5.2.1).
+//! In: the view `crl_registry`, looked at every `registry.poll`. Out: the lists that are new, offered to the
+//! [`RevocationLists`], which verify them. A look costs a few bytes per CA; a list is fetched when it changed.
 
-use std::collections::HashMap;
+use std::{sync::Arc, time::Duration};
 
-use shared::identity::Certificate;
+use rustls_pki_types::UnixTime;
+use shared::{
+    serve::Connections,
+    shutdown::Shutdown,
+    tls::crl::{CrlHead, Crls, RevocationLists, Standing},
+};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::{config, registry::SyncError};
 
 /// Why a certificate was revoked, by the words of RFC 5280 §5.3.1.
 pub type ReasonCode = &'static str;
 
-/// One entry of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CrlEntry {
-    /// Unix seconds.
-    pub revoked_at: i64,
-    /// Why.
-    pub reason: ReasonCode,
+/// The table as a source of lists.
+#[derive(Debug)]
+pub struct CrlTable {
+    lists: Arc<RevocationLists>,
+    pool: PgPool,
+    poll: Duration,
+    deadline: Duration,
 }
 
-/// The name and the key of an issuer, both DER.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Issuer {
-    name: Vec<u8>,
-    key_id: Vec<u8>,
-}
-
-/// The lists in force. Replaced whole; never changed.
-#[derive(Debug, Default)]
-pub struct Crls {
-    by_issuer: HashMap<Issuer, HashMap<Vec<u8>, CrlEntry>>,
-}
-
-impl Crls {
-    /// No list: nothing is revoked by list.
-    #[must_use]
-    pub fn none() -> Self {
-        Self::default()
+impl CrlTable {
+    /// A source that connects when it is first read. It has a connection of its own: a large list on its way
+    /// must not keep a change of the client table waiting.
+    pub fn new(config: &config::Registry, lists: Arc<RevocationLists>) -> Result<Self, SyncError> {
+        let options: PgConnectOptions = config.database_url.expose().parse()?;
+        let millis = config.statement_timeout.0.as_millis().to_string();
+        let options = options
+            .application_name("portcullis-proxy crls")
+            .options([("statement_timeout", millis.as_str())]);
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(config.statement_timeout.0)
+            .connect_lazy_with(options);
+        Ok(Self { lists, pool, poll: config.poll.0, deadline: config.statement_timeout.0 })
     }
 
-    /// Adds the list of one issuer, replacing an earlier one.
-    #[must_use]
-    pub fn with_list(
-        mut self,
-        issuer_name: &[u8],
-        issuer_key_id: &[u8],
-        entries: HashMap<Vec<u8>, CrlEntry>,
-    ) -> Self {
-        self.by_issuer.insert(Issuer { name: issuer_name.to_vec(), key_id: issuer_key_id.to_vec() }, entries);
-        self
-    }
-
-    /// The entry of a certificate, if its issuer's list has one.
-    #[must_use]
-    pub fn entry_of(&self, certificate: &Certificate) -> Option<CrlEntry> {
-        if self.by_issuer.is_empty() {
-            return None;
+    /// Reads until the soft stop.
+    pub async fn run(self, shutdown: Shutdown) {
+        while !shutdown.is_requested() {
+            tokio::select! {
+                outcome = self.read() => self.lists.table_read(outcome),
+                () = shutdown.requested() => return,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.poll) => {}
+                () = shutdown.requested() => return,
+            }
         }
-        let key_id = certificate.issuer_key_id.clone().unwrap_or_default();
-        let issuer = Issuer { name: certificate.issuer.clone(), key_id };
-        self.by_issuer.get(&issuer)?.get(&certificate.serial).copied()
+    }
+
+    /// Offers every list that is new.
+    async fn read(&self) -> Result<(), SyncError> {
+        for head in self.lists.wanted(self.within(self.heads()).await?) {
+            if let Some(der) = self.within(self.der(&head)).await? {
+                self.lists.offer_row(head, der).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn within<T>(
+        &self,
+        statement: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, SyncError> {
+        Ok(timeout(self.deadline, statement).await.map_err(|_| SyncError::Timeout(self.deadline))??)
+    }
+
+    async fn heads(&self) -> Result<Vec<CrlHead>, sqlx::Error> {
+        sqlx::query_as!(
+            CrlHead,
+            r#"-- crls.heads
+            SELECT issuer_name AS "issuer_name!", issuer_key_id AS "issuer_key_id!",
+                   crl_number::text AS "number!"
+            FROM crl_registry"#
+        )
+        .fetch_all(&self.pool)
+        .await
+    }
+
+    /// None if the row is of another number by now; the next look sees that.
+    async fn der(&self, head: &CrlHead) -> Result<Option<Vec<u8>>, sqlx::Error> {
+        sqlx::query_scalar!(
+            r#"-- crls.der
+            SELECT der AS "der!" FROM crl_registry
+            WHERE issuer_name = $1 AND issuer_key_id = $2 AND crl_number = $3::text::numeric"#,
+            head.issuer_name,
+            head.issuer_key_id,
+            head.number
+        )
+        .fetch_optional(&self.pool)
+        .await
+    }
+}
+
+/// Closes the connections of certificates that these lists revoke, and no others.
+pub fn close_revoked(connections: &Connections, crls: &Crls) {
+    let now = UnixTime::now();
+    let closed = connections.close_where(|open| matches!(crls.judge(&open.peer, now), Standing::Revoked(_)));
+    if closed > 0 {
+        info!(closed, "closing the connections of certificates that a new revocation list names");
     }
 }

@@ -10,9 +10,9 @@ mod refusal;
 use std::sync::Arc;
 
 use rustls_pki_types::UnixTime;
-use shared::tls::Peer;
+use shared::tls::{Peer, crl::RevocationLists};
 
-use crate::{crls::Crls, registry::Registry};
+use crate::registry::Registry;
 
 pub use admit::Admitted;
 pub(crate) use admit::admit;
@@ -29,7 +29,7 @@ pub struct Authorizer {
     /// The client table.
     pub registry: Arc<Registry>,
     /// The revocation lists.
-    pub crls: arc_swap::ArcSwap<Crls>,
+    pub crls: Arc<RevocationLists>,
     /// The trust domain whose client ids bind a leaf to one client.
     pub trust_domain: String,
 }
@@ -37,6 +37,6 @@ pub struct Authorizer {
 impl Authorizer {
     /// Decides about a peer, now, from memory.
     pub fn authorize(&self, peer: &Peer) -> Result<Principal, Refusal> {
-        authorize(peer, &self.registry, &self.crls.load(), &self.trust_domain, UnixTime::now())
+        authorize(peer, &self.registry, &self.crls.current(), &self.trust_domain, UnixTime::now())
     }
 }

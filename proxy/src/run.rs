@@ -10,13 +10,13 @@ use shared::{
     process::Listeners,
     serve::{Connections, Door, DoorMetrics},
     shutdown::Shutdown,
-    tls::{BundleKind, ClientVerifier, Gate, Handshake, TrustBundle, door_tls},
+    tls::{BundleKind, ClientVerifier, Gate, Handshake, TrustBundle, crl::RevocationLists, door_tls},
 };
 use tracing::info;
 
 use crate::{
     Config,
-    crls::Crls,
+    crls::{CrlTable, close_revoked},
     edge::{Authorizer, Refusal},
     forward::{Forward, Upstreams, upstreams},
     metrics::Metrics,
@@ -40,12 +40,21 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
         .context("registry.database_url")?;
     shutdown.spawn("registry sync", sync.run(shutdown.clone()));
 
-    let readiness = readiness(registry.clone(), upstreams.clone());
+    let of_lists = connections.clone();
+    let lists = RevocationLists::open(&config.crl, &bundle, &mut metrics_registry, move |crls| {
+        close_revoked(&of_lists, crls);
+    })
+    .context("crl.authorities")?;
+    lists.load_files().await?;
+    shutdown.spawn("crl files", lists.clone().watch_files(shutdown.clone()));
+    let table = CrlTable::new(&config.registry, lists.clone()).context("registry.database_url")?;
+    shutdown.spawn("crl table", table.run(shutdown.clone()));
+
+    let readiness = readiness(registry.clone(), lists.clone(), upstreams.clone());
     shutdown.spawn("probe upstreams", upstreams.clone().probe(shutdown.clone()));
     let forward = Forward::start(&config.upstream, upstreams, metrics.clone(), &shutdown);
     let trust_domain = config.tls.trust_domain.clone();
-    let authorizer =
-        Arc::new(Authorizer { registry, crls: ArcSwap::from_pointee(Crls::none()), trust_domain });
+    let authorizer = Arc::new(Authorizer { registry, crls: lists, trust_domain });
     let tls = door_tls(&config.tls.identity(), verifier(bundle, config.tls.handshake, authorizer.clone()))?;
     let edge = Arc::new(Edge { authorizer, forward, message: config.message, metrics });
 
@@ -69,7 +78,7 @@ fn verifier(bundle: Arc<TrustBundle>, handshake: Handshake, authorizer: Arc<Auth
     ClientVerifier::new(bundle, handshake).with_gate(gate)
 }
 
-fn readiness(registry: Arc<Registry>, upstreams: Arc<Upstreams>) -> Readiness {
+fn readiness(registry: Arc<Registry>, lists: Arc<RevocationLists>, upstreams: Arc<Upstreams>) -> Readiness {
     Readiness::new()
         .check("registry", move || {
             let clients = registry.len();
@@ -79,6 +88,7 @@ fn readiness(registry: Arc<Registry>, upstreams: Arc<Upstreams>) -> Readiness {
                 Some(age) => Ok(format!("{clients} clients, read {} ms ago", age.as_millis())),
             }
         })
+        .check("crl", move || lists.readiness())
         .check("upstream", move || {
             let (answering, all) = (upstreams.answering(), upstreams.len());
             let detail = format!("{answering} of {all} main servers answer");

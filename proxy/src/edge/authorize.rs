@@ -13,14 +13,14 @@ use std::sync::Arc;
 use rustls_pki_types::UnixTime;
 use shared::{
     identity::{Certificate, Fingerprint, Judged, Name, Workload},
-    tls::Peer,
+    tls::{
+        Peer,
+        crl::{Crls, Standing},
+    },
 };
 
 use super::Refusal;
-use crate::{
-    crls::Crls,
-    registry::{Registry, Status},
-};
+use crate::registry::{Registry, Status};
 
 /// Who speaks: the client of the registry's row, and nobody that the request claims to be.
 #[derive(Debug, Clone)]
@@ -44,10 +44,9 @@ pub fn authorize(
     let certificate = &peer.certificate;
 
     // Revoked: final, so it is said even by a copy that is too old for anything else.
-    for one in std::iter::once(certificate).chain(peer.path.authorities.iter().map(AsRef::as_ref)) {
-        if let Some(entry) = crls.entry_of(one) {
-            return Err(Refusal::Revoked { at: entry.revoked_at, reason: entry.reason });
-        }
+    let standing = crls.judge(peer, now);
+    if let Standing::Revoked(entry) = standing {
+        return Err(Refusal::Revoked { at: entry.revoked_at, reason: entry.reason });
     }
     let row = registry.row(&certificate.fingerprint);
     if let Some(Status::Revoked { at, reason }) = row.as_ref().map(|row| row.status) {
@@ -66,6 +65,9 @@ pub fn authorize(
 
     if registry.is_stale() {
         return Err(Refusal::RegistryStale);
+    }
+    if standing == Standing::Stale {
+        return Err(Refusal::CrlStale);
     }
     let row = row.ok_or(Refusal::Unknown)?;
     if names_another_client(certificate, trust_domain, &row.client_id) {

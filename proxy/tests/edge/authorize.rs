@@ -3,25 +3,27 @@
 //! The expected answer is written as the order of precedence, and nothing else.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use certs::{Authority, ClientRequest, TrustDomain};
+use certs::{Authority, ClientRequest, Issuer, Revoked, RevokedReason, TrustDomain};
 use proxy::{
-    crls::{CrlEntry, Crls},
     edge::{Refusal, authorize},
     registry::{Registry, Row, Status},
 };
 use rustls_pki_types::UnixTime;
 use shared::{
     identity::{Certificate, Name, SpiffeId},
-    tls::{Peer, VerifiedPath},
+    tls::{
+        Peer, VerifiedPath,
+        crl::{CrlConfig, CrlEntry, Crls, Missing, Overdue, Standing},
+    },
     wire::Code,
 };
 
 const NOW: i64 = 1_800_000_000;
+const DAY: i64 = 86_400;
 const REVOKED: CrlEntry = CrlEntry { revoked_at: NOW - 5, reason: "keyCompromise" };
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,6 +38,14 @@ enum Listed {
     Nobody,
     Leaf,
     Issuer,
+}
+
+/// How current the lists are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Lists {
+    Current,
+    /// Past their next update for longer than the policy allows.
+    Late,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,10 +73,23 @@ struct Case {
     issuer: Dates,
     explain_only: bool,
     listed: Listed,
+    lists: Lists,
     registered: Registered,
     named: Named,
     stale: bool,
 }
+
+const REGISTERED: [Registered; 6] = [
+    Registered::Not,
+    Registered::Active,
+    Registered::ActivePastItsEnd,
+    Registered::Suspended,
+    Registered::Revoked,
+    Registered::Expired,
+];
+
+const NAMED: [Named; 5] =
+    [Named::Itself, Named::Nobody, Named::AnotherClient, Named::AnotherTrustDomain, Named::AService];
 
 /// The first condition that holds decides.
 fn expected(case: Case) -> Option<Code> {
@@ -79,6 +102,7 @@ fn expected(case: Case) -> Option<Code> {
         (case.leaf == Dates::NotYetValid, Code::CertificateNotYetValid),
         (case.explain_only, Code::CertificateNotYetValid),
         (case.stale, Code::RegistryStale),
+        (case.lists == Lists::Late, Code::CrlStale),
         (case.registered == Registered::Not, Code::CertificateUnknown),
         (matches!(case.named, Named::AnotherClient | Named::AService), Code::CertificateMismatch),
         (case.registered == Registered::Suspended, Code::ClientSuspended),
@@ -97,31 +121,21 @@ fn every_combination_has_the_answer_of_its_first_reason() {
         for issuer in dates {
             for explain_only in [false, true] {
                 for listed in [Listed::Nobody, Listed::Leaf, Listed::Issuer] {
-                    for registered in [
-                        Registered::Not,
-                        Registered::Active,
-                        Registered::ActivePastItsEnd,
-                        Registered::Suspended,
-                        Registered::Revoked,
-                        Registered::Expired,
-                    ] {
-                        for named in [
-                            Named::Itself,
-                            Named::Nobody,
-                            Named::AnotherClient,
-                            Named::AnotherTrustDomain,
-                            Named::AService,
-                        ] {
-                            for stale in [false, true] {
-                                cases.push(Case {
-                                    leaf,
-                                    issuer,
-                                    explain_only,
-                                    listed,
-                                    registered,
-                                    named,
-                                    stale,
-                                });
+                    for lists in [Lists::Current, Lists::Late] {
+                        for registered in REGISTERED {
+                            for named in NAMED {
+                                for stale in [false, true] {
+                                    cases.push(Case {
+                                        leaf,
+                                        issuer,
+                                        explain_only,
+                                        listed,
+                                        lists,
+                                        registered,
+                                        named,
+                                        stale,
+                                    });
+                                }
                             }
                         }
                     }
@@ -151,16 +165,59 @@ fn a_revoked_client_is_told_when_and_the_reason_code_but_not_the_operators_text(
 
 #[test]
 fn a_list_of_another_issuer_of_the_same_name_revokes_nothing() {
+    let (base, other) = (Base::new(), Base::new());
+    let crls = Crls::of([base.issuer.clone(), other.issuer.clone()], &CrlConfig::default()).settle();
+    let crls = sign_into(&crls, other.authority.clients(), 1, &[&base.leaf], NOW + DAY);
+    assert_eq!(crls.judge(&base.peer(), now()), Standing::Clear);
+    let crls = sign_into(&crls, base.authority.clients(), 1, &[&base.leaf], NOW + DAY);
+    assert_eq!(crls.judge(&base.peer(), now()), Standing::Revoked(REVOKED));
+}
+
+#[test]
+fn nobody_is_clear_before_the_lists_were_read() {
     let base = Base::new();
-    let entries = HashMap::from([(base.leaf.serial.clone(), REVOKED)]);
-    let crls = Crls::none().with_list(&base.leaf.issuer, b"another key", entries);
-    assert_eq!(crls.entry_of(&base.leaf), None);
+    let unread = Crls::of([base.issuer.clone()], &CrlConfig::default());
+    assert_eq!(unread.judge(&base.peer(), now()), Standing::Stale);
+}
+
+#[test]
+fn a_missing_list_admits_or_refuses_as_the_policy_says() {
+    let base = Base::new();
+    for (missing, standing) in [(Missing::Warn, Standing::Clear), (Missing::Reject, Standing::Stale)] {
+        let config = CrlConfig { missing, ..CrlConfig::default() };
+        let known = Crls::of([base.issuer.clone()], &config).settle();
+        assert_eq!(known.judge(&base.peer(), now()), standing);
+        let sent_by_the_client_and_known_to_nobody = Crls::of([], &config).settle();
+        assert_eq!(sent_by_the_client_and_known_to_nobody.judge(&base.peer(), now()), standing);
+    }
+}
+
+#[test]
+fn a_list_past_its_next_update_is_good_for_as_long_as_the_policy_says() {
+    let base = Base::new();
+    for (policy, past, standing) in [
+        (Overdue::Reject, 0, Standing::Clear),
+        (Overdue::Reject, 1, Standing::Stale),
+        (Overdue::Grace, DAY, Standing::Clear),
+        (Overdue::Grace, DAY + 1, Standing::Stale),
+        (Overdue::Warn, 300 * DAY, Standing::Clear),
+    ] {
+        let config = CrlConfig { policy, ..CrlConfig::default() };
+        let crls = Crls::of([base.issuer.clone()], &config).settle();
+        let late = sign_into(&crls, base.authority.clients(), 1, &[], NOW - past);
+        assert_eq!(late.judge(&base.peer(), now()), standing, "{policy:?} {past}");
+        let revoked = sign_into(&crls, base.authority.clients(), 1, &[&base.leaf], NOW - past);
+        assert_eq!(revoked.judge(&base.peer(), now()), Standing::Revoked(REVOKED), "however late it is");
+    }
 }
 
 /// A client's real certificate and its issuer, whose facts the cases distort.
 struct Base {
+    authority: Authority,
     leaf: Certificate,
-    issuer: Certificate,
+    issuer: Arc<Certificate>,
+    /// By who is listed, and how current the lists are.
+    crls: Vec<(Listed, Lists, Crls)>,
 }
 
 impl Base {
@@ -168,30 +225,65 @@ impl Base {
         let authority = Authority::create(TrustDomain::default()).unwrap();
         let client = authority.issue_client(&name("client_001"), &ClientRequest::default()).unwrap();
         let leaf = client.leaf.facts().clone();
-        Self { leaf, issuer: authority.clients().facts().clone() }
+        let issuer = Arc::new(authority.clients().facts().clone());
+        let root = Arc::new(authority.root().facts().clone());
+        let none = Crls::of([issuer.clone(), root], &CrlConfig::default()).settle();
+        let mut crls = Vec::new();
+        for lists in [Lists::Current, Lists::Late] {
+            let until = if lists == Lists::Current { NOW } else { NOW - DAY - 1 };
+            let empty = sign_into(&none, authority.clients(), 1, &[], until);
+            let empty = sign_into(&empty, authority.root(), 1, &[], until);
+            crls.extend([
+                (Listed::Leaf, lists, sign_into(&empty, authority.clients(), 2, &[&leaf], until)),
+                (Listed::Issuer, lists, sign_into(&empty, authority.root(), 2, &[&issuer], until)),
+                (Listed::Nobody, lists, empty),
+            ]);
+        }
+        Self { authority, leaf, issuer, crls }
+    }
+
+    fn peer(&self) -> Peer {
+        let path = VerifiedPath { authorities: vec![self.issuer.clone()], explain_only: false };
+        Peer { certificate: self.leaf.clone(), path }
     }
 
     fn decide(&self, case: Case) -> Result<proxy::edge::Principal, Refusal> {
-        let (mut leaf, mut issuer) = (self.leaf.clone(), self.issuer.clone());
-        set_dates(&mut leaf, case.leaf);
+        let mut peer = self.peer();
+        let mut issuer = Certificate::clone(&self.issuer);
+        set_dates(&mut peer.certificate, case.leaf);
         set_dates(&mut issuer, case.issuer);
-        leaf.spiffe = spiffe(case.named);
-        let mut crls = Crls::none();
-        if case.listed != Listed::Nobody {
-            let one = if case.listed == Listed::Leaf { &leaf } else { &issuer };
-            let key = one.issuer_key_id.as_deref().unwrap();
-            crls = crls.with_list(&one.issuer, key, HashMap::from([(one.serial.clone(), REVOKED)]));
-        }
+        peer.path = VerifiedPath { authorities: vec![Arc::new(issuer)], explain_only: case.explain_only };
+        peer.certificate.spiffe = spiffe(case.named);
+        let mut crls = self.crls.iter();
+        let (_, _, crls) =
+            crls.find(|(listed, lists, _)| (*listed, *lists) == (case.listed, case.lists)).unwrap();
         let registry = Registry::new(Duration::from_mins(1));
-        registry.replace(row(case.registered).map(|row| (leaf.fingerprint, row)).into_iter().collect());
+        let fingerprint = peer.certificate.fingerprint;
+        registry.replace(row(case.registered).map(|row| (fingerprint, row)).into_iter().collect());
         if !case.stale {
             registry.synced_at(Instant::now());
         }
-        let path = VerifiedPath { authorities: vec![Arc::new(issuer)], explain_only: case.explain_only };
-        let peer = Peer { certificate: leaf, path };
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW.unsigned_abs()));
-        authorize(&peer, &registry, &crls, "portcullis.internal", now)
+        authorize(&peer, &registry, crls, "portcullis.internal", now())
     }
+}
+
+/// The lists with this one of an issuer, signed by it, in force.
+fn sign_into(crls: &Crls, issuer: &Issuer, number: u64, revoked: &[&Certificate], until: i64) -> Crls {
+    let at = |seconds| time::OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+    let revoked: Vec<_> = revoked
+        .iter()
+        .map(|certificate| Revoked {
+            serial: certificate.serial.clone(),
+            revoked_at: at(REVOKED.revoked_at),
+            reason: RevokedReason::KeyCompromise,
+        })
+        .collect();
+    let list = issuer.sign_crl(number, at(until - DAY), at(until), &revoked).unwrap();
+    crls.accept(list.der(), now()).unwrap().unwrap()
+}
+
+fn now() -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(NOW.unsigned_abs()))
 }
 
 fn set_dates(certificate: &mut Certificate, dates: Dates) {
