@@ -126,7 +126,8 @@ async fn closing_a_certificates_connections_leaves_the_others_alone() {
 #[tokio::test]
 async fn a_connection_that_is_closed_before_its_first_request_still_gets_it_answered() {
     for alpn in [&b"http/1.1"[..], b"h2"] {
-        let door = OpenDoor::open(Handshake::Explain, Limits::default()).await;
+        let limits = Limits { head: Span::seconds(2), ..Limits::default() };
+        let door = OpenDoor::open(Handshake::Explain, limits).await;
         let mut silent = door.knock(&door.client().leaf, alpn).await.unwrap();
         let mut asking = door.knock(&door.client().leaf, b"http/1.1").await.unwrap();
         while door.connections.count() < 2 {
