@@ -1,7 +1,7 @@
 //! Whether a service may speak at a door: judged for every request, from memory only.
 //!
-//! In: the peer of the connection, the services, the roles a door admits, the time. Out: the service, or a
-//! refusal with its reason. An empty list of roles admits nobody. TLS has proved who it is before; nothing
+//! In: the peer of the connection, the services, the revocation lists, the roles a door admits, the time.
+//! Out: the service, or a refusal with its reason. An empty list of roles admits nobody. TLS has proved who it is before; nothing
 //! that a request says about itself counts.
 
 use std::sync::Arc;
@@ -10,7 +10,10 @@ use rustls_pki_types::UnixTime;
 use shared::{
     identity::{Certificate, Judged, Name, Role, Workload},
     serve::Connection,
-    tls::Peer,
+    tls::{
+        Peer,
+        crl::{Crls, RevocationLists, Standing},
+    },
     wire::{Code, Problem},
 };
 
@@ -29,6 +32,7 @@ pub struct Service {
 #[derive(Debug, Clone)]
 pub struct Admission {
     registry: Arc<Registry>,
+    lists: Arc<RevocationLists>,
     roles: &'static [Role],
 }
 
@@ -43,8 +47,8 @@ pub struct Caller {
 impl Admission {
     /// Admits registered services of these roles.
     #[must_use]
-    pub fn of(roles: &'static [Role], registry: Arc<Registry>) -> Self {
-        Self { registry, roles }
+    pub fn of(roles: &'static [Role], registry: Arc<Registry>, lists: Arc<RevocationLists>) -> Self {
+        Self { registry, lists, roles }
     }
 
     /// The caller on a connection, not judged yet.
@@ -57,8 +61,9 @@ impl Admission {
 impl Caller {
     /// Judges it now.
     pub fn authorize(&self) -> Result<Service, Problem> {
-        let services = self.admission.registry.current();
-        authorize(&self.connection.peer, services.as_deref(), self.admission.roles, UnixTime::now())
+        let (services, crls) = (self.admission.registry.current(), self.admission.lists.current());
+        let (peer, admitted) = (&self.connection.peer, self.admission.roles);
+        authorize(peer, services.as_deref(), &crls, admitted, UnixTime::now())
     }
 }
 
@@ -66,10 +71,15 @@ impl Caller {
 pub fn authorize(
     peer: &Peer,
     services: Option<&Services>,
+    crls: &Crls,
     admitted: &[Role],
     now: UnixTime,
 ) -> Result<Service, Problem> {
     let certificate = &peer.certificate;
+    let standing = crls.judge(peer, now);
+    if let Standing::Revoked(entry) = standing {
+        return Err(revoked(entry.reason));
+    }
     check_validity(certificate, now)?;
     // The path was built when the connection was opened; its CAs may have expired since.
     peer.path.authorities.iter().try_for_each(|authority| check_validity(authority, now))?;
@@ -87,6 +97,9 @@ pub fn authorize(
     let services = services.ok_or_else(|| {
         refuse(Code::RegistryStale, "the services could not be read from the database for too long")
     })?;
+    if standing == Standing::Stale {
+        return Err(refuse(Code::CrlStale, "a revocation list is out of date: sign and publish a new one"));
+    }
     let fingerprint = certificate.fingerprint;
     let registration = services.get(&fingerprint).ok_or_else(|| {
         refuse(Code::CertificateUnknown, format!("certificate {fingerprint} is not registered in services"))
@@ -96,8 +109,7 @@ pub fn authorize(
         Status::Suspended => return Err(refuse(Code::ClientSuspended, "the service is suspended")),
         Status::Expired => return Err(refuse(Code::CertificateExpired, "the registration has expired")),
         Status::Revoked => {
-            let reason = registration.reason_code.as_deref().unwrap_or("unspecified");
-            return Err(refuse(Code::CertificateRevoked, format!("the certificate is revoked: {reason}")));
+            return Err(revoked(registration.reason_code.as_deref().unwrap_or("unspecified")));
         }
     }
     if seconds(now) > registration.expires_at {
@@ -124,6 +136,10 @@ fn check_validity(certificate: &Certificate, now: UnixTime) -> Result<(), Proble
 
 fn seconds(now: UnixTime) -> i64 {
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn revoked(reason: &str) -> Problem {
+    refuse(Code::CertificateRevoked, format!("the certificate is revoked: {reason}"))
 }
 
 fn refuse(code: Code, detail: impl Into<String>) -> Problem {

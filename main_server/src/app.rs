@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use shared::{
@@ -12,13 +13,14 @@ use shared::{
     process::Listeners,
     serve::{Connections, Door, DoorMetrics},
     shutdown::Shutdown,
-    tls::{BundleKind, ClientVerifier, Handshake, TrustBundle, door_tls},
+    tls::{BundleKind, ClientVerifier, Handshake, TrustBundle, crl::RevocationLists, door_tls},
 };
 use tracing::{error, info};
 
 use crate::{
     api::Api,
     config::{Config, MANAGEMENT, PROXY_DOOR, WORKER_DOOR},
+    crls,
     database::{self, PoolMetrics},
     queue::{Queue, QueueMetrics},
     refusals::RefusalMetrics,
@@ -37,8 +39,18 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let mut metrics = MetricsRegistry::default();
     let door_metrics = DoorMetrics::register(&mut metrics);
     let bundle = Arc::new(TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?);
-    let proxy_door = closed_door(PROXY_DOOR, &config, &bundle, &door_metrics, &shutdown)?;
-    let worker_door = closed_door(WORKER_DOOR, &config, &bundle, &door_metrics, &shutdown)?;
+    let connections = [Arc::new(Connections::new()), Arc::new(Connections::new())];
+    let [of_proxies, of_workers] = connections.clone();
+    let proxy_door = closed_door(PROXY_DOOR, &config, &bundle, of_proxies, &door_metrics, &shutdown)?;
+    let worker_door = closed_door(WORKER_DOOR, &config, &bundle, of_workers, &door_metrics, &shutdown)?;
+    let lists = RevocationLists::open(&config.crl, &bundle, &mut metrics, move |crls| {
+        for door in &connections {
+            door.close_revoked(crls);
+        }
+    })
+    .context("crl.authorities")?;
+    lists.load_files().await?;
+    shutdown.spawn("crl files", lists.clone().watch_files(shutdown.clone()));
 
     let database = database::open(&config.database).await?;
 
@@ -48,6 +60,8 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
 
     // A statement waits for a connection, then runs; a database that exceeds both is not there.
     let deadline = config.database.acquire_timeout.0 + config.database.statement_timeout.0;
+    let every = config.registry.poll.0;
+    crls::open(database.registry.clone(), lists.clone(), every, deadline, &shutdown).await;
     let registry = Registry::open(database.registry, &config.registry, deadline, &shutdown).await?;
     let queue = Queue::open(database.queue, keyring, &config.queue, deadline, queue_metrics, &shutdown);
     let api = Arc::new(Api {
@@ -57,13 +71,13 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
         shutdown: shutdown.clone(),
     });
 
-    let proxies = routes::proxy_door(api.clone(), registry.clone(), of_proxies);
-    let workers = routes::worker_door(api, registry.clone(), of_workers);
+    let proxies = routes::proxy_door(api.clone(), registry.clone(), lists.clone(), of_proxies);
+    let workers = routes::worker_door(api, registry.clone(), lists.clone(), of_workers);
     shutdown.spawn(PROXY_DOOR, proxy_door.serve(listeners.take(PROXY_DOOR)?, proxies));
     shutdown.spawn(WORKER_DOOR, worker_door.serve(listeners.take(WORKER_DOOR)?, workers));
 
     let management = listeners.take(MANAGEMENT)?;
-    let (readiness, until) = (readiness(registry), shutdown.clone());
+    let (readiness, until) = (readiness(registry, lists), shutdown.clone());
     shutdown.spawn("management", async move {
         if let Err(error) = management::serve(management, readiness, metrics, until).await {
             error!(%error, "the management listener ended");
@@ -79,6 +93,7 @@ fn closed_door(
     name: &'static str,
     config: &Config,
     bundle: &Arc<TrustBundle>,
+    connections: Arc<Connections>,
     metrics: &DoorMetrics,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Door> {
@@ -88,14 +103,14 @@ fn closed_door(
         name,
         Arc::new(ArcSwap::from_pointee(tls)),
         config.limits.clone(),
-        Arc::new(Connections::new()),
+        connections,
         metrics.clone(),
         shutdown.clone(),
     ))
 }
 
 /// What `/readyz` asks, all of it from memory: the registry reads the database twice a second anyway.
-fn readiness(registry: Arc<Registry>) -> Readiness {
+fn readiness(registry: Arc<Registry>, lists: Arc<RevocationLists>) -> Readiness {
     let of_database = registry.clone();
     Readiness::new()
         .check("database", move || {
@@ -109,5 +124,6 @@ fn readiness(registry: Arc<Registry>) -> Readiness {
             }
             None => Err(format!("too old to decide by: read {} s ago", registry.age().as_secs())),
         })
+        .check("crl", move || lists.readiness())
         .check("migrations", || Ok("all applied at start".to_owned()))
 }

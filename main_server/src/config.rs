@@ -12,7 +12,7 @@ use shared::{
     config::{ByteSize, Configuration, DatabaseUrl, Source, Span},
     serve::Limits,
     telemetry::LogConfig,
-    tls::Identity,
+    tls::{Identity, crl::CrlConfig},
 };
 
 /// The proxies' door, by name.
@@ -37,6 +37,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// The snapshot of the services table.
     pub registry: RegistryConfig,
+    /// Further sources of revocation lists, and what holds when one is late or missing.
+    pub crl: CrlConfig,
     /// Bounds of one request.
     pub requests: RequestConfig,
     /// Bounds of one connection.
@@ -212,6 +214,7 @@ impl Configuration for Config {
             keyring: source.section("keyring"),
             queue: source.section("queue"),
             registry: source.section("registry"),
+            crl: source.section("crl"),
             requests: source.section("requests"),
             limits: source.section("limits"),
             log: source.section("log"),
@@ -220,6 +223,7 @@ impl Configuration for Config {
         source.require_file("tls.key", &mut config.tls.key);
         source.require_file("tls.services_ca", &mut config.tls.services_ca);
         source.require_file("keyring.file", &mut config.keyring.file);
+        config.crl.check(source);
         config.check(source);
         config
     }

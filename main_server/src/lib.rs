@@ -5,7 +5,7 @@
 //! ```text
 //! proxy ──mTLS──▶ routes ─▶ admission ─▶ api::proxy ──▶ queue::submit ─▶ seal ─▶ Postgres
 //!                   │            ▲                                                  │
-//!                   │        registry (services table, in memory)                   │
+//!                   │     registry, crls (services and revocation lists, in memory) │
 //! worker ─mTLS──▶ routes ─▶ admission ─▶ api::worker ─▶ queue::{lease, renew, complete, fail}
 //! ---
 //! config, app, cli: how it starts
@@ -17,6 +17,7 @@ pub mod routes;
 pub mod refusals;
 pub mod admission;
 pub mod registry;
+pub mod crls;
 pub mod api;
 pub mod queue;
 pub mod seal;

@@ -1,7 +1,7 @@
 //! Every route of both doors, and the order of the layers around them.
 //!
 //! ```text
-//! request ─▶ count refusals ─▶ admit (role, registry, validity) ─▶ handler
+//! request ─▶ count refusals ─▶ admit (role, registry, revocation lists, validity) ─▶ handler
 //! ```
 //!
 //! A handler reads its body, asks the caller's admission again, and only then touches the queue.
@@ -18,6 +18,7 @@ use axum::{
 use shared::{
     identity::Role,
     serve::Connection,
+    tls::crl::RevocationLists,
     wire::{Code, Problem},
 };
 
@@ -29,19 +30,29 @@ use crate::{
 };
 
 /// The proxies' door.
-pub fn proxy_door(api: Arc<Api>, registry: Arc<Registry>, refusals: RefusalMetrics) -> Router {
+pub fn proxy_door(
+    api: Arc<Api>,
+    registry: Arc<Registry>,
+    lists: Arc<RevocationLists>,
+    refusals: RefusalMetrics,
+) -> Router {
     let routes = Router::new().route("/internal/v1/messages", post(proxy::submit));
-    layered(routes.with_state(api), Admission::of(&[Role::Proxy], registry), refusals)
+    layered(routes.with_state(api), Admission::of(&[Role::Proxy], registry, lists), refusals)
 }
 
 /// The workers' door.
-pub fn worker_door(api: Arc<Api>, registry: Arc<Registry>, refusals: RefusalMetrics) -> Router {
+pub fn worker_door(
+    api: Arc<Api>,
+    registry: Arc<Registry>,
+    lists: Arc<RevocationLists>,
+    refusals: RefusalMetrics,
+) -> Router {
     let routes = Router::new()
         .route("/api/v1/jobs/lease", post(worker::lease))
         .route("/api/v1/jobs/renew", post(worker::renew))
         .route("/api/v1/jobs/complete", post(worker::complete))
         .route("/api/v1/jobs/fail", post(worker::fail));
-    layered(routes.with_state(api), Admission::of(&[Role::Worker], registry), refusals)
+    layered(routes.with_state(api), Admission::of(&[Role::Worker], registry, lists), refusals)
 }
 
 /// The layers, the last one outermost. They cover unknown paths too: a stranger learns nothing of the routes.

@@ -5,18 +5,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustls_pki_types::UnixTime;
 use shared::{
-    serve::Connections,
     shutdown::Shutdown,
-    tls::crl::{CrlHead, Crls, RevocationLists, Standing},
+    tls::crl::{CrlHead, RevocationLists},
 };
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::timeout;
-use tracing::info;
 
 use crate::{config, registry::SyncError};
 
@@ -103,14 +100,5 @@ impl CrlTable {
         )
         .fetch_optional(&self.pool)
         .await
-    }
-}
-
-/// Closes the connections of certificates that these lists revoke, and no others.
-pub fn close_revoked(connections: &Connections, crls: &Crls) {
-    let now = UnixTime::now();
-    let closed = connections.close_where(|open| matches!(crls.judge(&open.peer, now), Standing::Revoked(_)));
-    if closed > 0 {
-        info!(closed, "closing the connections of certificates that a new revocation list names");
     }
 }

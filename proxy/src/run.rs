@@ -16,7 +16,7 @@ use tracing::info;
 
 use crate::{
     Config,
-    crls::{CrlTable, close_revoked},
+    crls::CrlTable,
     edge::{Authorizer, Refusal},
     forward::{Forward, Upstreams, upstreams},
     metrics::Metrics,
@@ -42,7 +42,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
 
     let of_lists = connections.clone();
     let lists = RevocationLists::open(&config.crl, &bundle, &mut metrics_registry, move |crls| {
-        close_revoked(&of_lists, crls);
+        of_lists.close_revoked(crls);
     })
     .context("crl.authorities")?;
     lists.load_files().await?;

@@ -4,7 +4,7 @@ use super::*;
 use crate::registry::Registration;
 use shared::{
     identity::{Fingerprint, Validity},
-    tls::VerifiedPath,
+    tls::{VerifiedPath, crl::CrlConfig},
 };
 
 const NOW: i64 = 1_000;
@@ -51,7 +51,8 @@ fn judge(peer: &Peer, registration: Option<Registration>, admitted: &[Role]) -> 
 
 fn judge_with(peer: &Peer, services: Option<&Services>, admitted: &[Role]) -> Result<Service, Code> {
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW.unsigned_abs()));
-    authorize(peer, services, admitted, now).map_err(|problem| problem.code)
+    let crls = Crls::of([], &CrlConfig::default()).settle();
+    authorize(peer, services, &crls, admitted, now).map_err(|problem| problem.code)
 }
 
 #[test]

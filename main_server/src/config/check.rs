@@ -84,6 +84,7 @@ mod tests {
         assert_eq!(shown(&config.database), shown(&defaults.database));
         assert_eq!(shown(&config.queue), shown(&defaults.queue));
         assert_eq!(shown(&config.registry), shown(&defaults.registry));
+        assert_eq!(shown(&config.crl), shown(&defaults.crl));
         assert_eq!(shown(&config.requests), shown(&defaults.requests));
         assert_eq!(shown(&config.limits), shown(&defaults.limits));
         assert_eq!(shown(&config.log), shown(&defaults.log));

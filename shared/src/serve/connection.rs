@@ -10,10 +10,18 @@ use std::{
     time::Duration,
 };
 
+use rustls_pki_types::UnixTime;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::activity::{Activity, InFlight, Phase};
-use crate::{identity::Fingerprint, tls::Peer};
+use crate::{
+    identity::Fingerprint,
+    tls::{
+        Peer,
+        crl::{Crls, Standing},
+    },
+};
 
 /// How long a connection that is to be closed may still make its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -99,6 +107,16 @@ impl Connections {
         let index = self.lock();
         let doomed = index.values().flat_map(HashMap::values).filter(|connection| doomed(connection));
         doomed.map(|connection| connection.close()).count()
+    }
+
+    /// Closes the connections of certificates that these lists revoke, and no others; answers how many.
+    pub fn close_revoked(&self, crls: &Crls) -> usize {
+        let now = UnixTime::now();
+        let closed = self.close_where(|open| matches!(crls.judge(&open.peer, now), Standing::Revoked(_)));
+        if closed > 0 {
+            info!(closed, "closing the connections of certificates that a new revocation list names");
+        }
+        closed
     }
 
     /// How many are open.
