@@ -16,7 +16,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::{Client, Interrupt, Process, Stack, StackOptions, demonstrate, stack::tail};
+use crate::{
+    Client, Interrupt, Process, Stack, StackOptions,
+    demonstrate::{self, quoted},
+    stack::tail,
+};
 
 /// How often the processes are looked after.
 const LOOK: Duration = Duration::from_millis(200);
@@ -118,10 +122,12 @@ fn invite(stack: &Stack, client: &Client, record: &Path) {
     let logs: Vec<_> = stack.processes().map(|process: &Process| process.log.display().to_string()).collect();
     say(&format!("\nsend your own:\n\n{}", demonstrate::curl_line(stack, client)));
     say(&format!("\nsee what the worker received:\n\n  tail -f {}", output_of(stack)));
+    // somebody else's database may have a password, which is not for the screen
+    let database = stack.postgres().map_or("\"$DATABASE_URL\"".to_owned(), |_| quoted(&stack.database_url()));
     say(&format!(
-        "\nrevoke the client; its next request is answered 403, on open connections too:\n\n  psql '{}' -c \"UPDATE \
-         clients SET status = 'revoked', revoked_at = now(), revocation_reason = 'try it' WHERE client_id = '{}'\"",
-        stack.database_url(),
+        "\nrevoke the client; its next request is answered 403, on open connections too:\n\n  psql {database} -c \
+         \"UPDATE clients SET status = 'revoked', revoked_at = now(), revocation_reason = 'try it' WHERE client_id = \
+         '{}'\"",
         client.id
     ));
     say(&format!("\neverything else is in {}\nlogs: {}", record.display(), logs.join(" ")));
@@ -129,7 +135,7 @@ fn invite(stack: &Stack, client: &Client, record: &Path) {
 }
 
 fn output_of(stack: &Stack) -> String {
-    stack.workers.first().map(|worker| worker.output.display().to_string()).unwrap_or_default()
+    stack.workers.first().map(|worker| quoted(&worker.output.to_string_lossy())).unwrap_or_default()
 }
 
 /// Held as long as we live; the system lets go of it for us, even after kill -9.
