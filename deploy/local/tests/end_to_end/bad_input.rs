@@ -52,8 +52,8 @@ fn assert_nothing_else_arrived(stack: &Stack, sender: &Sender) {
 /// A message of exactly so many bytes.
 fn message_of(bytes: usize) -> String {
     let message = |padding: usize| {
-        json!({ "sender_number": "+1234567890", "message_body": "big", "metadata": { "x": "x".repeat(padding) } })
-            .to_string()
+        let metadata = json!({ "x": "x".repeat(padding) });
+        json!({ "sender_number": "+1234567890", "message_body": "big", "metadata": metadata }).to_string()
     };
     let message = message(bytes - message(0).len());
     assert_eq!(message.len(), bytes);

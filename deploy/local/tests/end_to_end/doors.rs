@@ -11,7 +11,7 @@ use crate::support::{
     DEADLINE, Sender,
     caller::{Caller, VERSIONS},
     holder::{Holder, new_name},
-    shared_stack,
+    options, shared_stack,
 };
 
 /// A service of the stack, as somebody who took its files.
@@ -146,4 +146,46 @@ fn a_service_is_admitted_only_while_its_row_says_so() {
     let sender = Sender::new(stack);
     let accepted = sender.post_message("to the worker that is left").json().unwrap();
     stack.wait_for_delivery(accepted["message_id"].as_str().unwrap(), DEADLINE).unwrap();
+}
+
+#[test]
+fn a_worker_that_is_revoked_while_it_waits_gets_no_job() {
+    let mut stack = Stack::start(options().processes(1, 1, 0)).unwrap();
+    let name = new_name();
+    let worker = stack.authority().issue_service(Role::Worker, &name, &ServiceRequest::default()).unwrap();
+    let holder = Holder::of(&stack, worker.leaf);
+    let statement = format!(
+        "INSERT INTO services (service_id, role, cert_fingerprint, expires_at) \
+         VALUES ('{name}', 'worker', '{}', NOW() + INTERVAL '1 day')",
+        holder.leaf.fingerprint()
+    );
+    stack.sql(&statement).unwrap();
+    let url = stack.main_servers[0].worker_url.clone();
+    let admitted = eventually(DEADLINE, || {
+        let answer = holder.curl().post(&format!("{url}/api/v1/jobs/lease"), lease_request()).unwrap();
+        (answer.code() == "invalid_field").then_some(())
+    });
+    assert!(admitted.is_some());
+
+    let mut poll = Caller::of(&holder.client, VERSIONS[1]).connect(&url).unwrap();
+    let body = json!({ "queue": "default", "max": 1, "wait_seconds": 30 }).to_string();
+    let head = "POST /api/v1/jobs/lease HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    poll.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+    let waits = eventually(DEADLINE, || {
+        let (_, metrics) = stack.main_servers[0].process.get("/metrics").unwrap();
+        metrics
+            .lines()
+            .any(|line| line.starts_with("portcullis_queue_lease_total{outcome=\"empty\"} "))
+            .then_some(())
+    });
+    assert!(waits.is_some());
+    stack.sql(&format!("UPDATE services SET status = 'revoked' WHERE service_id = '{name}'")).unwrap();
+    let (status, body) = poll.answer().unwrap();
+    assert_eq!(status, 403, "{body}");
+    assert!(body.contains("certificate_revoked"), "{body}");
+
+    let accepted = Sender::new(&stack).post_message("for another worker").json().unwrap();
+    stack.add_worker("").unwrap();
+    let line = stack.wait_for_delivery(accepted["message_id"].as_str().unwrap(), DEADLINE).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["attempt"], 1);
 }
