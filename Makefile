@@ -10,7 +10,7 @@ help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: packages ## build it, start everything on this machine, send one message; Ctrl-C stops it all
-	@exec cargo run --release --locked --package local -- up --state $(STATE)
+	@exec cargo run --release --locked --package local -- up --state $(STATE) --documented-ports
 
 test: packages ## every test; they start all they need on free ports
 	cargo test --workspace --locked
