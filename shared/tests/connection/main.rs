@@ -7,3 +7,4 @@ mod support;
 mod paths;
 mod bundles;
 mod doors;
+mod crls;

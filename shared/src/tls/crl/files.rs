@@ -78,6 +78,8 @@ impl RevocationLists {
                 return shutdown.requested().await;
             }
         };
+        // What was written before the watch began.
+        self.look(Look::Changed).await;
         while !shutdown.is_requested() {
             let look = tokio::select! {
                 () = changed.notified() => Look::Changed,
