@@ -6,7 +6,10 @@
 pub use rcgen::RevocationReason as RevokedReason;
 use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject};
 use time::OffsetDateTime;
-use x509_parser::prelude::{CertificateRevocationList, FromDer, ParsedExtension};
+use x509_parser::{
+    prelude::{CertificateRevocationList, FromDer, ParsedExtension},
+    revocation_list::RevokedCertificate,
+};
 
 /// One entry of a revocation list.
 #[derive(Debug, Clone)]
@@ -77,6 +80,12 @@ impl RevocationList {
         Ok(list)
     }
 
+    /// Its entries: the next list must have them too.
+    pub fn revoked(&self) -> Result<Vec<Revoked>, MalformedCrl> {
+        let (_, crl) = CertificateRevocationList::from_der(&self.der).map_err(|_| MalformedCrl::Encoding)?;
+        Ok(crl.iter_revoked_certificates().map(entry).collect())
+    }
+
     /// The list in PEM, as it lies in a file.
     #[must_use]
     pub fn pem(&self) -> &str {
@@ -87,5 +96,29 @@ impl RevocationList {
     #[must_use]
     pub fn der(&self) -> &CertificateRevocationListDer<'static> {
         &self.der
+    }
+}
+
+fn entry(revoked: &RevokedCertificate<'_>) -> Revoked {
+    Revoked {
+        serial: revoked.raw_serial().to_vec(),
+        revoked_at: revoked.revocation_date.to_datetime(),
+        reason: revoked.reason_code().map_or(RevokedReason::Unspecified, |(_, code)| reason(code.0)),
+    }
+}
+
+/// By `CRLReason` (RFC 5280 §5.3.1).
+fn reason(code: u8) -> RevokedReason {
+    match code {
+        1 => RevokedReason::KeyCompromise,
+        2 => RevokedReason::CaCompromise,
+        3 => RevokedReason::AffiliationChanged,
+        4 => RevokedReason::Superseded,
+        5 => RevokedReason::CessationOfOperation,
+        6 => RevokedReason::CertificateHold,
+        8 => RevokedReason::RemoveFromCrl,
+        9 => RevokedReason::PrivilegeWithdrawn,
+        10 => RevokedReason::AaCompromise,
+        _ => RevokedReason::Unspecified,
     }
 }

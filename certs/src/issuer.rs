@@ -164,6 +164,19 @@ impl Issuer {
         Ok(RevocationList::from_pem(crl.pem()?)?)
     }
 
+    /// Signs the list that follows `current`: the next number, its entries and these, good for as long as it was.
+    pub fn sign_next_crl(
+        &self,
+        current: &RevocationList,
+        revoked: impl IntoIterator<Item = Revoked>,
+    ) -> Result<RevocationList, IssueError> {
+        let mut entries = current.revoked()?;
+        entries.extend(revoked);
+        let now = OffsetDateTime::now_utc();
+        let next_update = now + (current.next_update - current.this_update);
+        self.sign_crl(current.number + 1, now, next_update, &entries)
+    }
+
     fn signer(&self) -> Result<&rcgen::Issuer<'static, KeyPair>, IssueError> {
         self.signer.as_ref().ok_or(IssueError::KeyAbsent(self.title))
     }

@@ -7,6 +7,7 @@
 mod options;
 mod database;
 mod pki;
+mod lists;
 mod ports;
 mod configure;
 mod probe;

@@ -33,6 +33,7 @@ pub(super) fn proxy(facts: &Facts<'_>, clients: SocketAddr, main_servers: &[Stri
             "database_url": facts.database_url,
             "unsafe_plaintext_database": is_loopback(&facts.database_url),
         },
+        "crl": { "authorities": facts.pki.join("ca.crt") },
         "upstream": { "servers": main_servers },
     })
 }
@@ -54,6 +55,7 @@ pub(super) fn main_server(
             "url": facts.database_url,
             "unsafe_plaintext_database": is_loopback(&facts.database_url),
         },
+        "crl": { "authorities": facts.pki.join("ca.crt") },
         "keyring": { "file": keyring },
     })
 }

@@ -14,7 +14,7 @@ use private_postgres::psql;
 use shared::identity::{Name, Role, Workload};
 use sqlx::{Connection as _, PgConnection};
 
-use super::Kind;
+use super::{Kind, lists::Lists};
 use crate::up::say;
 
 /// A client's files, for `curl --cert --key --cacert`.
@@ -42,7 +42,8 @@ pub(super) struct ServiceFiles {
 pub(super) struct Pki {
     pub(super) authority: Authority,
     pub(super) folder: PathBuf,
-    owner_url: String,
+    pub(super) owner_url: String,
+    pub(super) lists: Lists,
 }
 
 impl Pki {
@@ -55,12 +56,9 @@ impl Pki {
             authority.save(&folder)?;
             authority
         };
-        let pki = Self { authority, folder, owner_url: owner_url.to_owned() };
-        super::block_on(|| async {
-            let mut database = PgConnection::connect(owner_url).await?;
-            register::crls(&mut database, &pki.authority.crls()).await?;
-            Ok::<_, anyhow::Error>(database.close().await?)
-        })??;
+        let lists = Lists::of(&authority);
+        let pki = Self { authority, folder, owner_url: owner_url.to_owned(), lists };
+        pki.renew_lists()?;
         Ok(pki)
     }
 

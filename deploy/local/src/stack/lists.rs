@@ -1,0 +1,99 @@
+//! The revocation lists of the stack's CAs: re-signed in time, and how an operator revokes by list.
+//!
+//! In: certificates to revoke, lists that were signed elsewhere. Out: the next list of each CA, in the PKI's folder
+//! and in the table `crls`.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::{Context as _, bail};
+use certs::{Authority, Issuer, RevocationList, Revoked, RevokedReason, register};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use shared::identity::Certificate;
+use sqlx::{Connection as _, PgConnection};
+use time::OffsetDateTime;
+
+use super::{Stack, pki::Pki};
+
+/// The newest list of each CA, in the order of [`FILES`].
+#[derive(Debug)]
+pub(super) struct Lists(Mutex<[RevocationList; 3]>);
+
+const FILES: [&str; 3] = ["root.pem", "revoked.pem", "services.pem"];
+
+impl Lists {
+    pub(super) fn of(authority: &Authority) -> Self {
+        Self(Mutex::new(authority.crls().map(Clone::clone)))
+    }
+
+    fn current(&self) -> [RevocationList; 3] {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Pki {
+    fn issuers(&self) -> [&Issuer; 3] {
+        [self.authority.root(), self.authority.clients(), self.authority.services()]
+    }
+
+    /// Re-signs the lists that are past half of their life, whose keys are here, and puts all of them in force: a
+    /// stack that was not started for a week must not find them out of date.
+    pub(super) fn renew_lists(&self) -> anyhow::Result<()> {
+        let now = OffsetDateTime::now_utc();
+        let mut renewed = Vec::new();
+        for (issuer, list) in self.issuers().into_iter().zip(self.lists.current()) {
+            let half = list.this_update + (list.next_update - list.this_update) / 2;
+            let due = now >= half && issuer.key().is_some();
+            renewed.push(if due { issuer.sign_next_crl(&list, [])? } else { list });
+        }
+        self.publish_lists(&renewed)
+    }
+
+    /// Writes lists into the PKI's folder and puts them into the table.
+    fn publish_lists(&self, lists: &[RevocationList]) -> anyhow::Result<()> {
+        for list in lists {
+            let index = self.issuers().iter().position(|issuer| {
+                issuer.facts().subject == list.issuer_name
+                    && issuer.facts().key_id.as_ref() == Some(&list.issuer_key_id)
+            });
+            let index = index.context("this list is of none of the stack's CAs")?;
+            let file = self.folder.join("crl").join(FILES[index]);
+            let written = file.with_extension("new");
+            fs::write(&written, list.pem())
+                .and_then(|()| fs::rename(&written, &file))
+                .with_context(|| format!("cannot write {}", file.display()))?;
+            self.lists.0.lock().unwrap_or_else(PoisonError::into_inner)[index] = list.clone();
+        }
+        super::block_on(|| async {
+            let mut database = PgConnection::connect(&self.owner_url).await?;
+            register::crls(&mut database, &lists.iter().collect::<Vec<_>>()).await?;
+            Ok(database.close().await?)
+        })?
+    }
+}
+
+impl Stack {
+    /// Revokes a certificate (the first in this PEM file; a leaf or an issuing CA) by the next list of its issuer.
+    pub fn revoke_by_crl(&self, certificate: &Path) -> anyhow::Result<()> {
+        let der = CertificateDer::from_pem_file(certificate)
+            .with_context(|| format!("no certificate in {}", certificate.display()))?;
+        let revoked = Certificate::parse(&der)?;
+        for (issuer, list) in self.pki.issuers().into_iter().zip(self.pki.lists.current()) {
+            if issuer.facts().subject == revoked.issuer && issuer.facts().key_id == revoked.issuer_key_id {
+                let revoked_at = OffsetDateTime::now_utc();
+                let entry =
+                    Revoked { serial: revoked.serial, revoked_at, reason: RevokedReason::KeyCompromise };
+                return self.publish_crl(&issuer.sign_next_crl(&list, [entry])?);
+            }
+        }
+        bail!("{} was issued by none of the stack's CAs", certificate.display())
+    }
+
+    /// Puts a list of one of the stack's CAs into the table, as an operator does.
+    pub fn publish_crl(&self, list: &RevocationList) -> anyhow::Result<()> {
+        self.pki.publish_lists(std::slice::from_ref(list))
+    }
+}
