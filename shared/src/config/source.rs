@@ -39,7 +39,7 @@ impl Source {
     pub fn read(file: &Path) -> Result<Self, Faults> {
         let fail = |text: String| Faults { file: file.to_owned(), faults: vec![text] };
         let text = std::fs::read_to_string(file).map_err(|error| fail(format!("cannot be read: {error}")))?;
-        let tables = text.parse::<Table>().map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
+        let tables = text.parse::<Table>().map_err(|error| fail(syntax(&text, &error)))?;
         let mut source = Self { file: file.to_owned(), tables, faults: Vec::new() };
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
         let variables = std::env::vars_os();
@@ -108,6 +108,13 @@ impl Source {
     }
 }
 
+/// Where a text is no TOML, and why. The line itself, which the parser would quote, may hold a password.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    format!("line {line} is not valid TOML: {}", error.message())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +151,15 @@ mod tests {
         for part in ["registry", "max_stalenes", "upstraem", "tls.key"] {
             assert!(text.contains(part), "{part} in {text}");
         }
+    }
+
+    #[test]
+    fn a_syntax_error_names_the_line_and_does_not_show_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("proxy.toml");
+        std::fs::write(&file, "[registry]\n\ndatabase_url = postgresql://user:secret@db/x\n").unwrap();
+        let text = Source::read(&file).unwrap_err().to_string();
+        assert!(text.contains("line 3") && !text.contains("secret"), "{text}");
     }
 
     #[test]
