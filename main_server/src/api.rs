@@ -12,6 +12,7 @@ use shared::{
 use crate::{
     config::{QueueConfig, RequestConfig},
     queue::Queue,
+    reports::Reports,
 };
 
 /// The state of every handler.
@@ -19,6 +20,8 @@ use crate::{
 pub struct Api {
     /// The queue.
     pub queue: Queue,
+    /// The proxies' reports.
+    pub reports: Reports,
     /// Its bounds.
     pub limits: QueueConfig,
     /// Bounds of one request.

@@ -25,6 +25,7 @@ use crate::{
     queue::{Queue, QueueMetrics},
     refusals::RefusalMetrics,
     registry::Registry,
+    reports::Reports,
     routes,
     seal::Keyring,
 };
@@ -62,10 +63,12 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let deadline = config.database.acquire_timeout.0 + config.database.statement_timeout.0;
     let every = config.registry.poll.0;
     crls::open(database.registry.clone(), lists.clone(), every, deadline, &shutdown).await;
+    let reports_pool = database.registry.clone();
     let registry = Registry::open(database.registry, &config.registry, deadline, &shutdown).await?;
     let queue = Queue::open(database.queue, keyring, &config.queue, deadline, queue_metrics, &shutdown);
     let api = Arc::new(Api {
         queue,
+        reports: Reports::open(reports_pool, deadline, &shutdown),
         limits: config.queue.clone(),
         requests: config.requests.clone(),
         shutdown: shutdown.clone(),

@@ -6,6 +6,7 @@
 //! proxy ──mTLS──▶ routes ─▶ admission ─▶ api::proxy ──▶ queue::submit ─▶ seal ─▶ Postgres
 //!                   │            ▲                                                  │
 //!                   │     registry, crls (services and revocation lists, in memory) │
+//!                   │            └── api::proxy ──▶ reports (how far the proxies are, whom they saw)
 //! worker ─mTLS──▶ routes ─▶ admission ─▶ api::worker ─▶ queue::{lease, renew, complete, fail}
 //! ---
 //! config, app, cli: how it starts
@@ -19,6 +20,7 @@ pub mod admission;
 pub mod registry;
 pub mod crls;
 pub mod api;
+pub mod reports;
 pub mod queue;
 pub mod seal;
 pub mod database;

@@ -141,7 +141,10 @@ async fn read(pool: &PgPool) -> Result<Snapshot, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- registry.sync
         SELECT fingerprint AS "fingerprint!", service_id AS "service_id!", role AS "role!", status AS "status!",
-               extract(epoch FROM expires_at)::bigint AS "expires_at!", reason_code
+               -- an operator may write 'infinity'; no row may stop the reading of the others
+               CASE expires_at WHEN 'infinity' THEN 9223372036854775807 WHEN '-infinity' THEN 0
+                    ELSE floor(extract(epoch FROM expires_at))::bigint END AS "expires_at!",
+               reason_code
         FROM service_registry"#
     )
     .fetch_all(pool)

@@ -36,7 +36,9 @@ pub fn proxy_door(
     lists: Arc<RevocationLists>,
     refusals: RefusalMetrics,
 ) -> Router {
-    let routes = Router::new().route("/internal/v1/messages", post(proxy::submit));
+    let routes = Router::new()
+        .route("/internal/v1/messages", post(proxy::submit))
+        .route("/internal/v1/reports", post(proxy::report));
     layered(routes.with_state(api), Admission::of(&[Role::Proxy], registry, lists), refusals)
 }
 

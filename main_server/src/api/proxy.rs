@@ -1,4 +1,4 @@
-//! The proxy door: `POST /internal/v1/messages`, a batch of verified messages.
+//! The proxy door: `POST /internal/v1/messages`, a batch of verified messages, and `…/reports`, how a proxy is.
 
 use std::sync::Arc;
 
@@ -6,8 +6,10 @@ use axum::{
     Extension, Json,
     extract::{Request, State},
 };
+use http::StatusCode;
 use shared::wire::{
     Problem,
+    report::Report,
     submit::{SubmitResponse, SubmittedMessage},
 };
 
@@ -31,4 +33,16 @@ pub async fn submit(
     let proxy = caller.authorize()?;
     let results = api.queue.submit(proxy.name, messages, bytes).await?;
     Ok(Json(SubmitResponse { results }))
+}
+
+/// Writes down how far a proxy is and whom it saw. Answers when it is written.
+pub async fn report(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let (report, _): (Report, usize) = read_json(request, &api.requests).await?;
+    let proxy = caller.authorize()?;
+    api.reports.write(proxy.name, report).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -37,7 +37,8 @@ struct Columns {
     payload_hashes: Vec<Vec<u8>>,
 }
 
-/// Stores the messages whose ids are new, with a ready job each, and says when. `messages` must be sorted by
+/// Stores the messages whose ids are new, with a ready job each, and says when; none while the cluster could
+/// lose a commit. `messages` must be sorted by
 /// id and hold each id once: two statements that insert the same ids in different orders would deadlock.
 pub(super) async fn insert(
     pool: &PgPool,
@@ -57,6 +58,8 @@ pub(super) async fn insert(
             SELECT message_id, client_id, cert_fingerprint, proxy, request_id,
                    traceparent, routing_key, key_id, sealed, sender_index, payload_hash
             FROM input
+            -- a reload may have turned them off since this connection was checked: then store nothing
+            WHERE current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean
             ON CONFLICT (message_id) DO NOTHING
             RETURNING message_id, queued_at
         ), queued AS (

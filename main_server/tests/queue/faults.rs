@@ -65,6 +65,34 @@ async fn a_cluster_that_becomes_unsafe_later_gets_no_more_connections() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_becomes_unsafe_by_a_reload_stores_nothing_on_open_connections_either() {
+    let cluster = cluster(ClusterOptions::throw_away());
+    let stack = Stack::on_cluster(&cluster).await;
+    stack.store(&message("client_001", "before")).await;
+    for setting in ["fsync", "full_page_writes"] {
+        stack.sql(&format!("ALTER SYSTEM SET {setting} = off")).await;
+        stack.sql("SELECT pg_reload_conf()").await;
+        let off = || async { stack.value(&format!("current_setting('{setting}')")).await == "off" };
+        eventually(off).await;
+        // A connection learns of the reload between two statements of its own, so the first may still be stored.
+        let refused = || async {
+            let one = vec![message("client_001", "after")];
+            matches!(stack.queue.submit(name("proxy-1"), one, 1).await, Err(Fault::Unknown))
+        };
+        eventually(refused).await;
+        stack.sql(&format!("ALTER SYSTEM RESET {setting}")).await;
+        stack.sql("SELECT pg_reload_conf()").await;
+        let stored = || async {
+            stack.queue.submit(name("proxy-1"), vec![message("client_001", "again")], 1).await.is_ok()
+        };
+        eventually(stored).await;
+    }
+    let jobs = stack.lease(1000).await;
+    stack.queue.complete(&jobs.iter().map(held).collect::<Vec<_>>()).await.unwrap();
+    stack.end().await;
+}
+
+#[tokio::test]
 async fn every_connection_commits_synchronously_whatever_the_role_or_database_says() {
     let url = private_postgres::fresh_database(prepare).unwrap();
     let off = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$";
