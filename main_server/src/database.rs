@@ -24,8 +24,9 @@ use crate::config::DatabaseConfig;
 /// How long to wait between two attempts to reach the database at start.
 const START_RETRY: Duration = Duration::from_millis(200);
 
-/// Connections of the registry: one reads services, one listens, one reads revocation lists, which may be large.
-const REGISTRY_CONNECTIONS: u32 = 3;
+/// Connections of the registry: one reads services, one listens, one reads revocation lists, which may be large,
+/// one writes the proxies' reports.
+const REGISTRY_CONNECTIONS: u32 = 4;
 
 /// The cluster could lose what it acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub struct UnsafeCluster {
 pub struct Database {
     /// For the queue.
     pub queue: PgPool,
-    /// For the registry: one that reads, one that listens, one for revocation lists.
+    /// For the registry: one that reads, one that listens, one for revocation lists, one for reports.
     pub registry: PgPool,
 }
 

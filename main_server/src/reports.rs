@@ -21,6 +21,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+use crate::database::sqlstate;
+
 /// Reports that may wait; a proxy that is refused asks again a second later.
 const WAITING: usize = 256;
 /// Reports of one batch.
@@ -69,13 +71,24 @@ async fn write_all(
             received = receiver.recv_many(&mut batch, BATCH) => if received == 0 { return },
             () = shutdown.requested() => return,
         }
-        // Whoever is dropped unanswered is told to ask again.
-        match timeout(deadline, write(&pool, &batch)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+        let mut outcome = write_within(&pool, deadline, &batch).await;
+        if outcome.as_ref().is_err_and(is_of_the_data) {
+            // One report that the database cannot hold must not take the others with it.
+            for one in std::mem::take(&mut batch) {
+                match write_within(&pool, deadline, std::slice::from_ref(&one)).await {
+                    Ok(()) => batch.push(one),
+                    Err(error) => warn!(%error, proxy = %one.proxy, "a report cannot be written"),
+                }
+            }
+            outcome = Ok(());
+        }
+        // Whoever is dropped unanswered asks again.
+        match outcome {
             Ok(()) => {
                 if std::mem::take(&mut failing) {
                     info!("the proxies' reports are written again");
                 }
-                batch.into_iter().for_each(|one| drop(one.written.send(())));
+                answer(batch);
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
@@ -84,6 +97,22 @@ async fn write_all(
             }
         }
     }
+}
+
+fn answer(written: Vec<Reported>) {
+    for one in written {
+        // A proxy that waits no longer sends it again.
+        let _ = one.written.send(());
+    }
+}
+
+/// SQLSTATE classes 22 (data) and 23 (constraints).
+fn is_of_the_data(error: &sqlx::Error) -> bool {
+    sqlstate(error).is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+}
+
+async fn write_within(pool: &PgPool, deadline: Duration, batch: &[Reported]) -> Result<(), sqlx::Error> {
+    timeout(deadline, write(pool, batch)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 async fn write(pool: &PgPool, batch: &[Reported]) -> Result<(), sqlx::Error> {

@@ -6,6 +6,7 @@ mod strip_claims;
 mod authorize;
 mod admit;
 mod refusal;
+mod sweep;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub use authorize::{Principal, authorize};
 pub use refusal::Refusal;
 pub(crate) use refusal::instant;
 pub(crate) use strip_claims::strip_claims;
+pub(crate) use sweep::sweep;
 
 /// Everything that authorization looks at, besides the certificate and the time.
 #[derive(Debug)]

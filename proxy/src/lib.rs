@@ -8,6 +8,8 @@
 //!     crls          the revocation lists, in memory
 //!   api           the handlers: read, validate, answer
 //!   forward       adaptive batches to the main servers, over mTLS
+//!   activity      who was seen
+//!   report        that, and how current the registry is, to a main server, every second
 //! ```
 //!
 //! Knows the client registry, the CRLs and the main servers. Never knows jobs, workers or the queue.
@@ -20,6 +22,8 @@ pub mod registry;
 pub mod crls;
 pub mod api;
 mod forward;
+pub mod activity;
+mod report;
 mod metrics;
 
 pub use config::Config;

@@ -6,7 +6,9 @@
 mod gauges;
 mod row;
 mod shards;
+mod position;
 mod sync;
+mod expiry;
 
 use std::{
     sync::{
@@ -17,9 +19,12 @@ use std::{
 };
 
 use shared::identity::Fingerprint;
+use tokio::sync::watch;
 
+pub use expiry::ExpiryMetrics;
 pub use gauges::RegistryGauges;
 pub use row::{Row, Status};
+pub use shards::Loading;
 pub use sync::{Sync, SyncError};
 
 use shards::Shards;
@@ -32,18 +37,26 @@ pub struct Registry {
     /// Milliseconds after `started` at which the last successful sync *began*; 0 before the first.
     synced: AtomicU64,
     max_staleness: Duration,
+    /// The database snapshot whose changes are in `rows`.
+    applied: watch::Sender<Option<Arc<str>>>,
 }
 
 impl Registry {
     /// An empty copy, stale until its first sync.
     #[must_use]
     pub fn new(max_staleness: Duration) -> Self {
-        Self { rows: Shards::new(), started: Instant::now(), synced: AtomicU64::new(0), max_staleness }
+        Self {
+            rows: Shards::new(),
+            started: Instant::now(),
+            synced: AtomicU64::new(0),
+            max_staleness,
+            applied: watch::Sender::new(None),
+        }
     }
 
     /// The row of a certificate.
     #[must_use]
-    pub fn row(&self, fingerprint: &Fingerprint) -> Option<Arc<Row>> {
+    pub fn row(&self, fingerprint: &Fingerprint) -> Option<Row> {
         self.rows.get(fingerprint)
     }
 
@@ -74,14 +87,22 @@ impl Registry {
         self.age().is_none_or(|age| age > self.max_staleness)
     }
 
-    /// Applies changed rows and removed fingerprints.
-    pub fn apply(&self, removed: &[Fingerprint], changed: Vec<(Fingerprint, Row)>) {
-        self.rows.apply(removed, changed);
+    /// How old it may become.
+    #[must_use]
+    pub fn max_staleness(&self) -> Duration {
+        self.max_staleness
+    }
+
+    /// The database snapshot whose changes it holds, as Postgres writes it; none before the first sync.
+    /// Waiting for a change of it is waiting for a sync that found something.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.applied.subscribe()
     }
 
     /// Replaces everything.
-    pub fn replace(&self, rows: Vec<(Fingerprint, Row)>) {
-        self.rows.replace(rows);
+    pub fn replace(&self, loading: Loading) {
+        self.rows.replace(loading);
     }
 
     /// Its size and age, as metrics.
@@ -95,5 +116,13 @@ impl Registry {
         let millis =
             u64::try_from(began.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
         self.synced.store(millis.max(1), Relaxed);
+    }
+
+    /// Notes how far that sync came; wakes whoever waits for a change.
+    fn has_applied(&self, snapshot: Arc<str>, something_changed: bool) {
+        self.applied.send_if_modified(|applied| {
+            *applied = Some(snapshot);
+            something_changed
+        });
     }
 }

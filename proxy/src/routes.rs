@@ -9,6 +9,7 @@ use axum::{
 use shared::wire::{Code, Problem};
 
 use crate::{
+    activity::Activity,
     api,
     config::MessageLimits,
     edge::{self, Arrival, Authorizer},
@@ -23,6 +24,7 @@ pub(crate) struct Edge {
     pub(crate) forward: Forward,
     pub(crate) message: MessageLimits,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) activity: Arc<Activity>,
 }
 
 /// The routes. A request passes the layers from the last line up to the first.

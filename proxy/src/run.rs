@@ -13,14 +13,17 @@ use shared::{
     tls::{BundleKind, ClientVerifier, Gate, Handshake, TrustBundle, crl::RevocationLists, door_tls},
 };
 use tracing::info;
+use uuid::Uuid;
 
 use crate::{
     Config,
+    activity::Activity,
     crls::CrlTable,
-    edge::{Authorizer, Refusal},
+    edge::{Authorizer, Refusal, sweep},
     forward::{Forward, Upstreams, upstreams},
     metrics::Metrics,
-    registry::{Registry, Sync},
+    registry::{ExpiryMetrics, Registry, Sync},
+    report::Reporter,
     routes::{Edge, routes},
 };
 
@@ -52,11 +55,24 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
 
     let readiness = readiness(registry.clone(), lists.clone(), upstreams.clone());
     shutdown.spawn("probe upstreams", upstreams.clone().probe(shutdown.clone()));
+    let activity = Arc::new(Activity::register(&mut metrics_registry));
+    let reporter = Reporter {
+        registry: registry.clone(),
+        activity: activity.clone(),
+        upstreams: upstreams.clone(),
+        instance: Uuid::new_v4(),
+    };
+    shutdown.spawn("report", reporter.run(shutdown.clone()));
+    let expiry = Arc::new(ExpiryMetrics::default());
+    metrics_registry.register_collector(Box::new(expiry.clone().collector()));
+    shutdown.spawn("count expiry", expiry.run(registry.clone(), shutdown.clone()));
     let forward = Forward::start(&config.upstream, upstreams, metrics.clone(), &shutdown);
     let trust_domain = config.tls.trust_domain.clone();
     let authorizer = Arc::new(Authorizer { registry, crls: lists, trust_domain });
     let tls = door_tls(&config.tls.identity(), verifier(bundle, config.tls.handshake, authorizer.clone()))?;
-    let edge = Arc::new(Edge { authorizer, forward, message: config.message, metrics });
+    let sweep = sweep(authorizer.clone(), connections.clone(), shutdown.clone());
+    shutdown.spawn("close refused connections", sweep);
+    let edge = Arc::new(Edge { authorizer, forward, message: config.message, metrics, activity });
 
     let door = Door::new(
         "clients",

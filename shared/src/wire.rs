@@ -8,6 +8,7 @@ pub mod lease;
 pub mod renew;
 pub mod complete;
 pub mod fail;
+pub mod report;
 pub mod problem;
 
 pub use problem::{Code, Problem};

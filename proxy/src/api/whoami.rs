@@ -25,6 +25,8 @@ pub(crate) async fn whoami(
             "not_before": instant(validity.not_before),
             "not_after": instant(validity.not_after),
         },
+        // the certificate, a CA above it or the registration, whichever ends first
+        "expires_at": instant(principal.ends_at),
         "limits": {
             "body_bytes": edge.message.body.0,
             "message_body_characters": edge.message.characters,

@@ -1,18 +1,27 @@
 //! Admits a request or answers why not, with its body unread.
 //!
-//! A refused certificate gets its answer on every request it makes, and its connection ends with it.
+//! A refused certificate gets its answer on every request it makes, and its connection ends with it. Who is
+//! admitted for the last days is told so in a header on every answer: curl users would not look otherwise.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum::{
     extract::{Extension, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use http::{HeaderName, HeaderValue};
 use shared::serve::Connection;
 
-use super::{Arrival, Principal, arrive::LastAnswer};
+use super::{Arrival, Principal, arrive::LastAnswer, instant};
 use crate::routes::Edge;
+
+/// From so many seconds before the end on.
+const WARNED: i64 = 30 * 86_400;
+const EXPIRES: HeaderName = HeaderName::from_static("portcullis-certificate-expires");
 
 /// The principal of an admitted request.
 #[derive(Debug, Clone)]
@@ -28,10 +37,14 @@ pub(crate) async fn admit(
 ) -> Response {
     match edge.authorizer.authorize(&connection.peer) {
         Ok(principal) => {
+            let expires = expires_soon(principal.ends_at);
             let admitted = Admitted(principal);
             request.extensions_mut().insert(admitted.clone());
             let mut response = next.run(request).await;
             response.extensions_mut().insert(admitted);
+            if let Some(expires) = expires {
+                response.headers_mut().insert(EXPIRES, expires);
+            }
             response
         }
         Err(refusal) => {
@@ -41,4 +54,11 @@ pub(crate) async fn admit(
             response
         }
     }
+}
+
+/// RFC 3339, when the end is near.
+fn expires_soon(ends_at: i64) -> Option<HeaderValue> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let left = ends_at.saturating_sub(i64::try_from(now).ok()?);
+    (left <= WARNED).then(|| HeaderValue::try_from(instant(ends_at)).ok())?
 }

@@ -1,4 +1,4 @@
-//! The outermost layer: gives a request its id, and when it is answered counts and logs it.
+//! The outermost layer: gives a request its id, and when it is answered counts, logs and notes it for the report.
 //!
 //! It also ends the connection after an answer that asks for it: a refused certificate's, or one given
 //! with the body unread.
@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderName, HeaderValue, Version, header};
-use shared::{serve::Connection, wire::Code};
+use shared::{identity::Name, serve::Connection, wire::Code};
 use tracing::info;
 use uuid::Uuid;
 
@@ -70,13 +70,23 @@ pub(crate) async fn arrive(
         connection.close();
     }
     let code = response.extensions().get::<Code>().copied();
+    let fingerprint = connection.peer.certificate.fingerprint;
+    let admitted = response.extensions().get::<Admitted>().map(|one| &one.0.client_id);
+    match (code.filter(|code| refuses_the_holder(*code)), admitted) {
+        (Some(code), _) => {
+            let row = edge.authorizer.registry.row(&fingerprint);
+            edge.activity.refused(fingerprint, row.map(|row| row.client_id), code);
+        }
+        (None, Some(client_id)) => edge.activity.admitted(fingerprint, client_id),
+        (None, None) => {}
+    }
     let elapsed = began.elapsed();
     edge.metrics.answered(path, response.status(), code, elapsed);
     info!(
         target: "access",
         %request_id,
-        client_id = response.extensions().get::<Admitted>().map(|one| one.0.client_id.as_str()),
-        fingerprint = %connection.peer.certificate.fingerprint,
+        client_id = admitted.map(Name::as_str),
+        %fingerprint,
         remote = %connection.remote,
         %method,
         path,
@@ -86,6 +96,21 @@ pub(crate) async fn arrive(
         "request"
     );
     response
+}
+
+/// Whether a code is about the certificate, so that the main server hears of it.
+const fn refuses_the_holder(code: Code) -> bool {
+    matches!(
+        code,
+        Code::CertificateRevoked
+            | Code::CertificateExpired
+            | Code::CertificateNotYetValid
+            | Code::CertificateUnknown
+            | Code::CertificateMismatch
+            | Code::ClientSuspended
+            | Code::RegistryStale
+            | Code::CrlStale
+    )
 }
 
 /// `00-<32 hex>-<16 hex>-<2 hex>`, ids not all zero (W3C Trace Context §3.2).

@@ -31,6 +31,9 @@ pub struct Principal {
     pub domain: Arc<str>,
     /// The certificate it spoke with.
     pub fingerprint: Fingerprint,
+    /// Unix seconds from which on it is refused: the end of the certificate, of a CA above it, or of its
+    /// registration, whichever comes first.
+    pub ends_at: i64,
 }
 
 /// Decides about one certificate.
@@ -82,10 +85,13 @@ pub fn authorize(
     if i64::try_from(now.as_secs()).unwrap_or(i64::MAX) >= row.expires_at {
         return Err(Refusal::Expired { not_after: row.expires_at });
     }
+    let ends = peer.path.authorities.iter().map(|one| one.validity.not_after);
+    let ends_at = ends.fold(row.expires_at.min(certificate.validity.not_after), i64::min);
     Ok(Principal {
-        client_id: row.client_id.clone(),
-        domain: row.domain.clone(),
+        client_id: row.client_id,
+        domain: row.domain,
         fingerprint: certificate.fingerprint,
+        ends_at,
     })
 }
 

@@ -59,6 +59,12 @@ impl Refusal {
         }
     }
 
+    /// Whether it is about the certificate or its registration, rather than about what this proxy can know.
+    #[must_use]
+    pub const fn is_about_the_holder(self) -> bool {
+        !matches!(self, Self::RegistryStale | Self::CrlStale)
+    }
+
     /// What a strict door says of it, as a TLS alert.
     #[must_use]
     pub const fn as_certificate_error(self) -> CertificateError {

@@ -11,12 +11,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use reqwest::{Client, StatusCode, header};
+use reqwest::{Client, Response, StatusCode, header};
 use shared::{
     identity::Role,
     shutdown::Shutdown,
     tls::{BundleKind, Protocols, TrustBundle, client_config},
-    wire::submit::SubmitResponse,
+    wire::{report::Report, submit::SubmitResponse},
 };
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -43,13 +43,14 @@ pub(crate) struct Upstreams {
 struct Upstream {
     client: Client,
     url: Url,
+    reports: Url,
     /// The last batch or probe was answered.
     answers: AtomicBool,
 }
 
 /// Why a batch has no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unanswered {
+pub(crate) enum Unanswered {
     /// Not reached, cut off, or too slow.
     #[error("main server: {}", with_sources(.0))]
     Http(#[from] reqwest::Error),
@@ -99,8 +100,8 @@ pub(crate) fn upstreams(config: &Config) -> anyhow::Result<Arc<Upstreams>> {
             .http2_initial_stream_window_size(1 << 20)
             .build()
             .with_context(|| format!("cannot make a client for {server}"))?;
-        let url = server.join("/internal/v1/messages")?;
-        servers.push(Upstream { client, url, answers: AtomicBool::new(false) });
+        let (url, reports) = (server.join("/internal/v1/messages")?, server.join("/internal/v1/reports")?);
+        servers.push(Upstream { client, url, reports, answers: AtomicBool::new(false) });
     }
     Ok(Arc::new(Upstreams { servers, next: AtomicUsize::new(0), timeout: config.upstream.timeout.0 }))
 }
@@ -128,27 +129,44 @@ impl Upstreams {
 
     /// Posts a batch to the next server in turn; one that failed last is skipped while another answers.
     pub(super) async fn post(&self, body: Vec<u8>, deadline: Instant) -> Result<SubmitResponse, Unanswered> {
-        let turn = self.next.fetch_add(1, Relaxed);
-        let in_turn =
-            || (0..self.servers.len()).map(|step| &self.servers[(turn + step) % self.servers.len()]);
-        let server = in_turn().find(|server| server.answers.load(Relaxed));
-        let server = server.unwrap_or(&self.servers[turn % self.servers.len()]);
+        let server = self.in_turn();
         let limit = self.timeout.min(deadline.saturating_duration_since(Instant::now()));
         let result = server.post(body, limit).await;
         server.note(&result);
         result
     }
+
+    /// Posts a report to a main server. It says nothing about whether that server answers batches.
+    pub(crate) async fn report(&self, report: &Report, limit: Duration) -> Result<(), Unanswered> {
+        let body = serde_json::to_vec(report).map_err(Unanswered::unreadable)?;
+        let server = self.in_turn();
+        server.send(&server.reports, body, limit.min(self.timeout)).await?;
+        Ok(())
+    }
+
+    fn in_turn(&self) -> &Upstream {
+        let turn = self.next.fetch_add(1, Relaxed);
+        let in_turn =
+            || (0..self.servers.len()).map(|step| &self.servers[(turn + step) % self.servers.len()]);
+        let server = in_turn().find(|server| server.answers.load(Relaxed));
+        server.unwrap_or(&self.servers[turn % self.servers.len()])
+    }
 }
 
 impl Upstream {
     async fn post(&self, body: Vec<u8>, limit: Duration) -> Result<SubmitResponse, Unanswered> {
-        let request = self.client.post(self.url.clone()).timeout(limit).body(body);
-        let response = request.header(header::CONTENT_TYPE, "application/json").send().await?;
-        if response.status() != StatusCode::OK {
-            return Err(Unanswered::Status(response.status()));
-        }
+        let response = self.send(&self.url, body, limit).await?;
         let bytes = response.bytes().await?;
         serde_json::from_slice(&bytes).map_err(Unanswered::unreadable)
+    }
+
+    async fn send(&self, url: &Url, body: Vec<u8>, limit: Duration) -> Result<Response, Unanswered> {
+        let request = self.client.post(url.clone()).timeout(limit).body(body);
+        let response = request.header(header::CONTENT_TYPE, "application/json").send().await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(Unanswered::Status(response.status()))
     }
 
     /// Logs once when a server stops answering, and once when it answers again.

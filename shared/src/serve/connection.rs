@@ -47,6 +47,12 @@ impl Connection {
         self.closing.cancel();
     }
 
+    /// Whether a request was made on it.
+    #[must_use]
+    pub fn has_been_used(&self) -> bool {
+        !matches!(self.phase(), Phase::Waiting { requests: 0, .. })
+    }
+
     pub(super) async fn closed(&self) {
         self.closing.cancelled().await;
     }

@@ -1,0 +1,85 @@
+//! How far a copy of the client table has come: the database snapshot whose changes it holds.
+//!
+//! Transactions commit out of order, and one that was open at the last sync may commit much later. So a
+//! position is not a number but what Postgres calls a snapshot: every transaction below `xmin` had ended,
+//! none from `xmax` on had, and in between those of `open` had not. What a sync must fetch is exactly what
+//! was not in the last one; a transaction that stays open for hours makes it fetch nothing twice.
+
+/// The position of one sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Position {
+    /// Another epoch than the table's: the table was truncated.
+    pub(super) epoch: i64,
+    /// When the server was started, in microseconds. Another one may have lost transactions of the first
+    /// one's, and given their numbers to others.
+    pub(super) server: i64,
+    pub(super) xmin: u64,
+    pub(super) xmax: u64,
+    pub(super) open: Vec<u64>,
+    standby: bool,
+}
+
+impl Position {
+    /// Reads `xmin:xmax:open,open,…` (the manual of Postgres, §9.27.8). A standby does not know which
+    /// transactions are open; there, all from `xmin` on may be.
+    pub(super) fn of(epoch: i64, server: i64, snapshot: &str, standby: bool) -> Option<Self> {
+        let mut parts = snapshot.split(':');
+        let xmin = parts.next()?.parse().ok()?;
+        let xmax = parts.next()?.parse().ok()?;
+        let open = parts.next()?.split(',').filter(|one| !one.is_empty());
+        let open = open.map(|one| one.parse().ok()).collect::<Option<_>>()?;
+        Some(if standby {
+            Self { epoch, server, xmin, xmax: xmin, open: Vec::new(), standby }
+        } else {
+            Self { epoch, server, xmin, xmax, open, standby }
+        })
+    }
+
+    /// Whether everything since `before` can be told by the numbers of transactions.
+    pub(super) fn continues(&self, before: &Self) -> bool {
+        self.epoch == before.epoch && self.server == before.server && self.xmax >= before.xmax
+    }
+
+    /// Where a fetch that comes up to here ends: rows of later transactions cannot be seen, except such as a
+    /// restored dump brought from another server, which were there at the first load. A standby
+    /// does not know its bound.
+    pub(super) fn end(&self) -> String {
+        if self.standby { u64::MAX } else { self.xmax }.to_string()
+    }
+
+    /// For a query.
+    pub(super) fn open_ids(&self) -> Vec<String> {
+        self.open.iter().map(u64::to_string).collect()
+    }
+
+    /// As Postgres reads it.
+    pub(super) fn snapshot(&self) -> String {
+        format!("{}:{}:{}", self.xmin, self.xmax, self.open_ids().join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_read_and_written_as_postgres_does() {
+        for text in ["10:20:10,14,15", "10:10:"] {
+            assert_eq!(Position::of(1, 1, text, false).map(|one| one.snapshot()).as_deref(), Some(text));
+        }
+        assert_eq!(Position::of(1, 1, "10:20:", true).map(|one| one.snapshot()).as_deref(), Some("10:10:"));
+        for bad in ["", "10", "10:x:", "10:20", "10:20:1,x"] {
+            assert_eq!(Position::of(1, 1, bad, false), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn another_epoch_another_server_or_a_clock_turned_back_begin_anew() {
+        let position = |epoch, server, snapshot| Position::of(epoch, server, snapshot, false).unwrap();
+        let before = position(1, 1, "10:20:10");
+        assert!(position(1, 1, "20:20:").continues(&before));
+        for other in [position(2, 1, "20:20:"), position(1, 2, "20:20:"), position(1, 1, "10:19:10")] {
+            assert!(!other.continues(&before), "{other:?}");
+        }
+    }
+}
