@@ -50,8 +50,8 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
         }
     })
     .context("crl.authorities")?;
-    lists.load_files().await?;
-    shutdown.spawn("crl files", lists.clone().watch_files(shutdown.clone()));
+    lists.load_configured().await?;
+    shutdown.spawn("crl sources", lists.clone().watch_configured(shutdown.clone()));
 
     let database = database::open(&config.database).await?;
 

@@ -48,8 +48,8 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
         of_lists.close_revoked(crls);
     })
     .context("crl.authorities")?;
-    lists.load_files().await?;
-    shutdown.spawn("crl files", lists.clone().watch_files(shutdown.clone()));
+    lists.load_configured().await?;
+    shutdown.spawn("crl sources", lists.clone().watch_configured(shutdown.clone()));
     let table = CrlTable::new(&config.registry, lists.clone()).context("registry.database_url")?;
     shutdown.spawn("crl table", table.run(shutdown.clone()));
 

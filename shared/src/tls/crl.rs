@@ -1,7 +1,7 @@
 //! Revocation lists (RFC 5280 §5), as one set of serial numbers per issuer.
 //!
 //! ```text
-//! source   the table `crls` (the process reads it), files and directories (`files`)
+//! source   the table `crls` (the process reads it), files and directories (`files`), `https://` (`urls`)
 //!   der → list → entries   one list, read strictly
 //!   crls                   verified against its issuer, compared with the one in force, put beside the others
 //!     lists                swapped in whole; logs, metrics, /readyz
@@ -21,11 +21,13 @@ mod crls;
 mod source;
 mod lists;
 mod files;
+mod urls;
 mod show;
 
 pub use config::{CrlConfig, Missing, Overdue};
 pub use crls::{Crls, Standing};
 pub use entries::CrlEntry;
 pub use fault::CrlFault;
+pub use files::Unusable;
 pub use lists::RevocationLists;
 pub use source::CrlHead;

@@ -2,6 +2,7 @@
 
 mod forge;
 mod files;
+mod urls;
 mod size;
 
 use std::sync::Arc;

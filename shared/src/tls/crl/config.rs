@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
+use url::Url;
 
 use crate::config::{Source, Span};
 
@@ -15,7 +16,11 @@ pub struct CrlConfig {
     pub authorities: Option<PathBuf>,
     /// Files and directories (`*.pem`, `*.crl`, `*.der`), beside the table `crls`.
     pub files: Vec<PathBuf>,
-    /// How often files are looked at; inotify and SIGHUP only hurry it.
+    /// `https://` distribution points.
+    pub urls: Vec<Url>,
+    /// PEM: the CAs whose certificates are believed at these.
+    pub urls_ca: PathBuf,
+    /// How often they and the files are looked at; inotify and SIGHUP only hurry it.
     pub poll: Span,
     /// What holds when a list is past its next update.
     pub policy: Overdue,
@@ -52,6 +57,8 @@ impl Default for CrlConfig {
         Self {
             authorities: None,
             files: Vec::new(),
+            urls: Vec::new(),
+            urls_ca: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
             poll: Span::seconds(60),
             policy: Overdue::Grace,
             grace: Span::seconds(24 * 3600),
@@ -63,8 +70,12 @@ impl Default for CrlConfig {
 impl CrlConfig {
     /// Resolves its paths against the configuration file and records its faults.
     pub fn check(&mut self, source: &mut Source) {
-        for path in self.authorities.iter_mut().chain(&mut self.files) {
+        let paths = self.authorities.iter_mut().chain(&mut self.files);
+        for path in paths.chain([&mut self.urls_ca]) {
             *path = source.resolve(path);
+        }
+        for url in self.urls.iter().filter(|url| url.scheme() != "https") {
+            source.fault("crl.urls", format!("{url}: must be https://"));
         }
         if self.poll.0.is_zero() {
             source.fault("crl.poll", "must be longer than 0s");

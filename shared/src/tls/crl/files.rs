@@ -53,22 +53,28 @@ enum Look {
     All,
 }
 
-/// A configured file cannot be used, so that the process must not start.
+/// A configured source cannot be used, so that the process must not start.
 #[derive(Debug, thiserror::Error)]
-#[error("crl.files: {}: {fault}", path.display())]
-pub struct UnusableFile {
-    path: PathBuf,
-    fault: CrlFault,
+#[error("[crl] {origin}: {fault}")]
+pub struct Unusable {
+    pub(super) origin: Origin,
+    pub(super) fault: CrlFault,
 }
 
 impl RevocationLists {
-    /// Reads every configured file, once. Refused: any that cannot be used, by name.
-    pub async fn load_files(self: &Arc<Self>) -> Result<(), UnusableFile> {
-        self.look(Look::All).await.into_iter().next().map_or(Ok(()), Err)
+    /// Reads every configured file and distribution point, once. Refused: any that cannot be used, by name.
+    pub async fn load_configured(self: &Arc<Self>) -> Result<(), Unusable> {
+        let files = self.look(Look::All).await;
+        files.into_iter().chain(self.ask_urls().await).next().map_or(Ok(()), Err)
     }
 
-    /// Keeps reading them, until the soft stop. SIGHUP is obeyed, and harmless, without files too.
-    pub async fn watch_files(self: Arc<Self>, shutdown: Shutdown) {
+    /// Keeps reading them, until the soft stop. SIGHUP is obeyed, and harmless, without any too.
+    pub async fn watch_configured(self: Arc<Self>, shutdown: Shutdown) {
+        // Apart: a distribution point that does not answer must not keep a changed file waiting.
+        tokio::join!(self.watch_files(&shutdown), self.poll_urls(&shutdown));
+    }
+
+    async fn watch_files(self: &Arc<Self>, shutdown: &Shutdown) {
         let changed = Arc::new(Notify::new());
         let _watcher = self.watcher(changed.clone());
         let mut hangup = match signal(SignalKind::hangup()) {
@@ -116,11 +122,11 @@ impl RevocationLists {
         watching.inspect_err(|error| warn!(%error, "crl.files are not watched; polling alone")).ok()
     }
 
-    async fn look(self: &Arc<Self>, look: Look) -> Vec<UnusableFile> {
+    async fn look(self: &Arc<Self>, look: Look) -> Vec<Unusable> {
         let mut files = self.files.lock().await;
         let mut unusable = Vec::new();
         for path in &self.config().files {
-            let refused = |fault| UnusableFile { path: path.clone(), fault };
+            let refused = |fault| Unusable { origin: Origin::File(path.clone()), fault };
             match find(path.clone()).await {
                 Ok(origins) => {
                     for origin in origins {

@@ -23,6 +23,7 @@ use super::{
     files::Files,
     show::{CrlMetrics, FailureLabel, readable},
     source::{Offer, Origin},
+    urls::Urls,
 };
 use crate::{
     management::CheckResult,
@@ -41,6 +42,7 @@ pub struct RevocationLists {
     /// One list at a time: each is compared with the one in force.
     turn: Arc<tokio::sync::Mutex<()>>,
     pub(super) files: tokio::sync::Mutex<Files>,
+    pub(super) urls: tokio::sync::Mutex<Urls>,
 }
 
 /// What is remembered so that changes of state are logged once.
@@ -79,6 +81,7 @@ impl RevocationLists {
             book: Mutex::default(),
             turn: Arc::default(),
             files: tokio::sync::Mutex::default(),
+            urls: tokio::sync::Mutex::new(Urls::open(config)?),
         }))
     }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Instant};
 
+use url::Url;
+
 use super::CrlFault;
 
 /// Where a list comes from.
@@ -15,6 +17,8 @@ pub(super) enum Origin {
     File(PathBuf),
     /// A file in a directory that the configuration names.
     InDirectory(PathBuf),
+    /// A distribution point that the configuration names.
+    Url(Url),
 }
 
 impl Origin {
@@ -23,6 +27,7 @@ impl Origin {
         match self {
             Self::Table | Self::Row(_) => "table",
             Self::File(_) | Self::InDirectory(_) => "file",
+            Self::Url(_) => "url",
         }
     }
 
@@ -39,6 +44,7 @@ impl fmt::Display for Origin {
             Self::Table => f.write_str("the table crls"),
             Self::Row(issuer) => write!(f, "the table crls, {issuer}"),
             Self::File(path) | Self::InDirectory(path) => write!(f, "{}", path.display()),
+            Self::Url(url) => write!(f, "{url}"),
         }
     }
 }

@@ -48,10 +48,10 @@ impl Watched {
             bundle(BundleKind::AnyAuthority, &[scene.authority.clients().certificate_pem()]).unwrap();
         let on_swap = move |_: &_| _ = swapped.send(());
         let lists = RevocationLists::open(&config, &bundle, &mut metrics, on_swap).unwrap();
-        lists.load_files().await.unwrap();
+        lists.load_configured().await.unwrap();
         lists.table_read(Ok::<_, String>(()));
         let shutdown = Shutdown::new();
-        shutdown.spawn("watch", lists.clone().watch_files(shutdown.clone()));
+        shutdown.spawn("watch", lists.clone().watch_configured(shutdown.clone()));
         let mut watched = Self { scene, folder, lists, swaps, metrics, shutdown };
         watched.swapped().await;
         assert_eq!(watched.judge(), Standing::Clear);
@@ -113,7 +113,7 @@ async fn start_with(contents: &[u8]) -> Result<(), String> {
 async fn start_over(scene: &Scene, path: &Path) -> Result<(), String> {
     let bundle = bundle(BundleKind::AnyAuthority, &[scene.authority.clients().certificate_pem()]).unwrap();
     let lists = RevocationLists::open(&config(path), &bundle, &mut Registry::default(), |_| {}).unwrap();
-    lists.load_files().await.map_err(|refused| refused.to_string())
+    lists.load_configured().await.map_err(|refused| refused.to_string())
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn a_configured_file_that_cannot_be_used_is_named_at_start() {
     let foreign = foreign.crls()[1];
     for contents in [&b""[..], b"rubbish", foreign.pem().as_bytes(), &foreign.der()[..100]] {
         let refused = start_with(contents).await.unwrap_err();
-        assert!(refused.starts_with("crl.files: /") && refused.contains("given.pem: "), "{refused}");
+        assert!(refused.starts_with("[crl] /") && refused.contains("given.pem: "), "{refused}");
     }
     let (scene, folder) = (Scene::new(), tempfile::tempdir().unwrap());
     for path in [folder.path().to_owned(), folder.path().join("not-there.pem")] {

@@ -57,7 +57,7 @@ async fn a_million_entries_load_beside_a_runtime_that_keeps_answering() {
     };
     tokio::select! {
         biased;
-        loaded = lists.load_files() => loaded.unwrap(),
+        loaded = lists.load_configured() => loaded.unwrap(),
         () = answer => {}
     }
     assert!(answered.load(Relaxed) > 100, "only {} answers while it loaded", answered.load(Relaxed));
