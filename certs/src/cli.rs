@@ -1,4 +1,4 @@
-//! The command line: `portcullis-certs init-ca` and `portcullis-certs issue KIND NAME`.
+//! The command line: `portcullis-certs init-ca`, `issue KIND NAME`, `renew NAME`, `revoke NAME`.
 //!
 //! In: a verb and, before or after it, the folder of the PKI and the database. Out: words for people, and exit code 0
 //! (done), 1 (refused or failed: the reason is on standard error) or 2 (not understood).
@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use shared::{
-    config::DatabaseUrl,
+    config::{DatabaseUrl, Span},
     identity::{Name, Role, Workload},
 };
 
@@ -20,6 +20,8 @@ use crate::{ClientRequest, Host, ServiceRequest, TrustDomain};
 mod database;
 mod init_ca;
 mod issue;
+mod renew;
+mod revoke;
 
 use issue::Request;
 
@@ -60,7 +62,57 @@ enum Verb {
         #[command(subcommand)]
         holder: Holder,
     },
+    /// Give a client a new certificate and key; the old one may go on for a while
+    Renew(Renewal),
+    /// Revoke a client, or one certificate, in the database: for ever, and within a second
+    Revoke(Revocation),
 }
+
+#[derive(Debug, Args)]
+struct Renewal {
+    /// The client's id
+    name: Name,
+    /// Validity in days
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..))]
+    days: u32,
+    /// How long the old certificate goes on beside the new one, such as 7d (at most 90d)
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    overlap: Span,
+}
+
+#[derive(Debug, Args)]
+struct Revocation {
+    /// The client's id: all its certificates are revoked
+    #[arg(required_unless_present = "fingerprint")]
+    name: Option<Name>,
+    /// One certificate, in whatever way its fingerprint is written. A client's current one stands for the client
+    #[arg(long, value_name = "SHA256", conflicts_with = "name")]
+    fingerprint: Option<String>,
+    /// Why, as the refused caller is told: a name out of RFC 5280
+    #[arg(long, default_value = "unspecified", value_parser = REASONS)]
+    reason: String,
+    /// Why, for people; the refused caller is not told
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// Wait until every proxy that reports has it in force
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", default_value = "30s", requires = "wait")]
+    timeout: Span,
+}
+
+/// RFC 5280 §5.3.1, without those that end a revocation or only delay it.
+const REASONS: [&str; 8] = [
+    "unspecified",
+    "keyCompromise",
+    "cACompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "privilegeWithdrawn",
+    "aACompromise",
+];
 
 #[derive(Debug, Subcommand)]
 enum Holder {
@@ -134,6 +186,8 @@ fn run(place: &Place, verb: Verb, out: &mut dyn Write) -> anyhow::Result<()> {
         match verb {
             Verb::InitCa { trust_domain } => init_ca::run(place, trust_domain, out).await,
             Verb::Issue { holder } => issue::run(place, holder.request(), out).await,
+            Verb::Renew(renewal) => renew::run(place, &renewal, out).await,
+            Verb::Revoke(revocation) => revoke::run(place, &revocation, out).await,
         }
     })
 }

@@ -10,7 +10,12 @@ use crate::{Issued, RevocationList};
 
 mod client;
 mod crls;
+mod renewal;
+mod revocation;
 mod service;
+
+pub use renewal::renewed;
+pub use revocation::{Propagation, Revoked, revoke_certificate, revoke_client};
 
 /// What the database says of a certificate after [`issued`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,9 @@ pub enum RegisterError {
     /// The certificate belongs to another name.
     #[error("the certificate {0} is registered under another name; nothing was changed")]
     AnotherName(Fingerprint),
+    /// A rule of the database's, in its own words.
+    #[error("{0}")]
+    Rule(String, #[source] sqlx::Error),
     /// The schema is not there.
     #[error("the database has no client table: run portcullis-server migrate first")]
     NotMigrated(#[source] sqlx::Error),
@@ -57,6 +65,11 @@ impl From<sqlx::Error> for RegisterError {
         match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
             Some("42P01") => Self::NotMigrated(error),
             Some("42501") => Self::NotPermitted(error),
+            // raised by our own functions and triggers: a check, a unique value, no such row, a bad argument
+            Some("23514" | "23505" | "P0002" | "02000" | "22023") => {
+                let text = error.as_database_error().map(|error| error.message().to_owned());
+                Self::Rule(text.unwrap_or_default(), error)
+            }
             _ => Self::Database(error),
         }
     }

@@ -1,6 +1,6 @@
 //! The SQL that registers a certificate, for those who paste it into `psql`: the same rows as [`crate::register`].
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use shared::identity::Workload;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -27,6 +27,18 @@ pub fn registering(issued: &Issued) -> String {
             quoted(role.as_str()),
         ),
     }
+}
+
+/// The statement that gives a client this certificate in place of the one it has.
+#[must_use]
+pub fn renewing(issued: &Issued, overlap: Duration) -> String {
+    format!(
+        "SELECT renew_client({}, {},\n    {}, interval '{} seconds');\n",
+        quoted(issued.name().as_str()),
+        quoted(&issued.fingerprint_line()),
+        moment(issued.not_after()),
+        overlap.as_secs(),
+    )
 }
 
 /// The statement that puts a revocation list in force; it changes nothing where a later one is.

@@ -86,7 +86,7 @@ fn with_remedy(refusal: FolderError, place: &Place, holder: &Workload) -> anyhow
     }
 }
 
-fn describe(issued: &Issued, folder: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+pub(super) fn describe(issued: &Issued, folder: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
     let until = issued
         .not_after()
         .format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC"))

@@ -4,12 +4,13 @@
 //! no half-written folder is ever seen.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use shared::identity::Workload;
 use tempfile::TempDir;
+use time::{OffsetDateTime, macros::format_description};
 use x509_parser::prelude::{FromDer, X509Name};
 
 use super::{FolderError, read};
@@ -35,6 +36,20 @@ pub struct Staged {
 }
 
 impl Staged {
+    /// Moves what lies in its place to `backup/`, and the folder to its place. Answers both. A crash in between
+    /// leaves the name vacant and both folders whole.
+    pub fn replace(self, dir: &Path) -> Result<(PathBuf, PathBuf), FolderError> {
+        let name = self.place.strip_prefix(dir).unwrap_or(&self.place).to_owned();
+        let backup = dir.join("backup").join(name);
+        create_folder(&backup).map_err(|error| FolderError::Write(backup.clone(), error))?;
+        let now = OffsetDateTime::now_utc();
+        let format = format_description!("[year][month][day]T[hour][minute][second].[subsecond digits:6]Z");
+        let backup = backup.join(now.format(format).unwrap_or_else(|_| now.unix_timestamp().to_string()));
+        fs::rename(&self.place, &backup).map_err(|error| FolderError::Write(backup.clone(), error))?;
+        let place = self.publish()?;
+        Ok((place, backup))
+    }
+
     /// Moves the folder to its place, which it answers. Refuses a name that was taken in the meantime.
     pub fn publish(self) -> Result<PathBuf, FolderError> {
         match publish_folder(self.folder, &self.place) {
@@ -60,9 +75,14 @@ impl Issued {
 
     /// Writes the folder beside its place. Refuses a name that is taken.
     pub fn stage(&self, dir: &Path) -> Result<Staged, FolderError> {
+        vacant(dir, &self.holder)?;
+        self.stage_renewal(dir)
+    }
+
+    /// Writes the folder beside its place, which may be taken: see [`Staged::replace`].
+    pub fn stage_renewal(&self, dir: &Path) -> Result<Staged, FolderError> {
         let name = self.name().as_str();
         let place = folder_of(dir, &self.holder);
-        vacant(dir, &self.holder)?;
         let parent = place.parent().unwrap_or(dir);
         create_folder(parent).map_err(|error| FolderError::Write(parent.to_owned(), error))?;
         let folder = staging_folder(parent).map_err(|error| FolderError::Write(parent.to_owned(), error))?;

@@ -7,3 +7,4 @@ mod revocation_lists;
 mod files;
 mod names;
 mod registration;
+mod renewal;

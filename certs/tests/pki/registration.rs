@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use crate::support::{Pki, answer, command_line};
 
 /// A migrated database of this test's own.
-fn database() -> String {
+pub(crate) fn database() -> String {
     private_postgres::fresh_database(|url| Ok(apply_migrations(url, &migrations_folder())?)).unwrap()
 }
 

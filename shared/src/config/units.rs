@@ -1,6 +1,6 @@
 //! Values with units: `"30s"` and `"64KiB"`. A bare number would leave the reader guessing.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
@@ -30,10 +30,17 @@ impl fmt::Debug for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
+        String::deserialize(deserializer)?.parse().map_err(Error::custom)
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text)
             .map(Self)
-            .map_err(|error| Error::custom(format!("`{text}` is not a time such as \"30s\": {error}")))
+            .map_err(|error| format!("`{text}` is not a time such as \"30s\": {error}"))
     }
 }
 
