@@ -2,16 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
+mod body;
+mod head;
+
 use local::{Answer, Stack};
 use private_postgres::psql;
-use rustls::version::TLS13;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{DEADLINE, Sender, caller::Caller, options, shared_stack};
+use crate::support::{DEADLINE, Sender, shared_stack};
 
 const MESSAGE: &str = r#"{"sender_number":"+1234567890","message_body":"hello"}"#;
-const HEAD: &str = "POST /api/v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
-const LIMIT: usize = 64 * 1024;
 
 /// A refusal: status, code, and the member or header it names (empty: none).
 type Expected = (u16, &'static str, &'static str);
@@ -47,17 +47,6 @@ fn assert_nothing_else_arrived(stack: &Stack, sender: &Sender) {
     let own: Vec<_> =
         delivered.iter().filter(|line| line["client_id"] == sender.client.id.as_str()).collect();
     assert_eq!(own.len(), 1, "{own:?}");
-}
-
-/// A message of exactly so many bytes.
-fn message_of(bytes: usize) -> String {
-    let message = |padding: usize| {
-        let metadata = json!({ "x": "x".repeat(padding) });
-        json!({ "sender_number": "+1234567890", "message_body": "big", "metadata": metadata }).to_string()
-    };
-    let message = message(bytes - message(0).len());
-    assert_eq!(message.len(), bytes);
-    message
 }
 
 #[test]
@@ -150,184 +139,4 @@ fn members_are_refused_by_name() {
         assert_refused(&sender.post(&message), expected, &message);
     }
     assert_nothing_else_arrived(stack, &sender);
-}
-
-#[test]
-fn a_text_with_a_nul_in_it_is_delivered_with_it() {
-    let stack = shared_stack();
-    let sender = Sender::new(stack);
-    let text = "before\0after";
-    let answer = sender.post_message(text);
-    assert_eq!(answer.status, 202, "{answer:?}");
-    let id = answer.json().unwrap()["message_id"].as_str().unwrap().to_owned();
-    let line = stack.wait_for_delivery(&id, DEADLINE).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["message_body"], text);
-}
-
-#[test]
-fn a_body_of_64_kib_is_taken_and_one_byte_more_is_not() {
-    let stack = shared_stack();
-    let sender = Sender::new(stack);
-    let url = sender.at("/api/v1/messages");
-    let chunked = || sender.curl.clone().header("Transfer-Encoding: chunked");
-    for http in ["--http1.1", "--http2"] {
-        for (curl, how) in [(sender.curl.clone(), "counted"), (chunked(), "chunked")] {
-            let curl = curl.flag(http);
-            for bytes in [LIMIT + 1, 4 * LIMIT, 4 << 20] {
-                let answer = curl.post(&url, message_of(bytes)).unwrap();
-                let what = format!("{bytes} bytes, {how}, {http}");
-                assert_refused(&answer, (413, "payload_too_large", ""), &what);
-                assert_eq!(answer.json().unwrap()["limit_bytes"], LIMIT, "{what}");
-            }
-        }
-    }
-    assert_nothing_else_arrived(stack, &sender);
-
-    for http in ["--http1.1", "--http2"] {
-        for curl in [sender.curl.clone(), chunked()] {
-            let answer = curl.flag(http).post(&url, message_of(LIMIT)).unwrap();
-            assert_eq!(answer.status, 202, "{http}: {answer:?}");
-            let id = answer.json().unwrap()["message_id"].as_str().unwrap().to_owned();
-            stack.wait_for_delivery(&id, DEADLINE).unwrap();
-        }
-    }
-}
-
-#[test]
-fn a_body_without_end_is_refused_when_it_is_too_long() {
-    let stack = shared_stack();
-    let sender = Sender::new(stack);
-    for http in ["--http1.1", "--http2"] {
-        let curl = sender.curl.clone().flag(http).header("Expect:").header("Content-Type: application/json");
-        let endless = curl.with("--upload-file", "/dev/zero").with("--request", "POST");
-        let answer = endless.get(&sender.at("/api/v1/messages")).unwrap();
-        assert_refused(&answer, (413, "payload_too_large", ""), http);
-    }
-    assert_nothing_else_arrived(stack, &sender);
-}
-
-#[test]
-fn a_body_that_ends_early_is_no_message_even_if_it_looks_like_one() {
-    let stack = shared_stack();
-    let sender = Sender::new(stack);
-    let mut call = Caller::of(&sender.client, &TLS13).connect(stack.url()).unwrap();
-    let promised = MESSAGE.len() + 1;
-    call.send(format!("{HEAD}Content-Length: {promised}\r\n\r\n{MESSAGE}").as_bytes()).unwrap();
-    drop(call);
-    let mut call = Caller::of(&sender.client, &TLS13).connect(stack.url()).unwrap();
-    let chunk = format!("{:x}\r\n{MESSAGE}\r\n", MESSAGE.len());
-    call.send(format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n{chunk}").as_bytes()).unwrap();
-    drop(call);
-    assert_nothing_else_arrived(stack, &sender);
-}
-
-#[test]
-fn a_body_that_stalls_is_answered_408_and_not_stored() {
-    let patch = "[message]\nbody_timeout = \"500ms\"";
-    let stack = Stack::start(options().processes(1, 1, 0).proxy_config(patch)).unwrap();
-    let sender = Sender::new(&stack);
-    let mut call = Caller::of(&sender.client, &TLS13).connect(stack.url()).unwrap();
-    let promised = MESSAGE.len() + 1;
-    call.send(format!("{HEAD}Content-Length: {promised}\r\n\r\n{MESSAGE}").as_bytes()).unwrap();
-    let (status, body) = call.answer().unwrap();
-    assert_eq!(status, 408, "{body}");
-    let problem: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(problem["code"], "request_timeout");
-    assert_eq!(call.read_to_close().unwrap(), "");
-    assert_eq!(psql(stack.owner_url(), "SELECT count(*) FROM messages").unwrap().trim(), "0");
-}
-
-#[test]
-fn headers_that_ask_for_what_is_not_done_are_refused_by_name() {
-    let stack = shared_stack();
-    let sender = Sender::new(stack);
-    let url = sender.at("/api/v1/messages");
-    let media: Expected = (415, "unsupported_media_type", "Content-Type");
-    let encoding: Expected = (415, "unsupported_media_type", "Content-Encoding");
-    let cases: [(&[&str], Expected); 11] = [
-        // what curl says by itself: application/x-www-form-urlencoded
-        (&[], media),
-        (&["Content-Type:"], media),
-        (&["Content-Type: text/plain"], media),
-        (&["Content-Type: application/json; charset=iso-8859-1"], media),
-        (&["Content-Type: application/jsonp"], media),
-        (&["Content-Type: application/json", "Content-Encoding: gzip"], encoding),
-        (&["Content-Type: application/json", "Content-Encoding: identity, br"], encoding),
-        (&["Content-Type: application/json", "Accept: text/html"], (406, "not_acceptable", "Accept")),
-        (
-            &["Content-Type: application/json", "Accept: application/json;q=0"],
-            (406, "not_acceptable", "Accept"),
-        ),
-        (
-            &["Content-Type: application/json", "Idempotency-Key: \"k1\""],
-            (422, "not_enabled", "Idempotency-Key"),
-        ),
-        (&["Content-Type: application/json", "Idempotency-Key;"], (422, "not_enabled", "Idempotency-Key")),
-    ];
-    for http in ["--http1.1", "--http2"] {
-        for (headers, expected) in cases {
-            let curl = sender.curl.clone().flag(http);
-            let curl = headers.iter().fold(curl, |curl, header| curl.header(header));
-            let answer = curl.post_plain(&url, MESSAGE).unwrap();
-            assert_refused(&answer, expected, &format!("{headers:?}, {http}"));
-        }
-    }
-    assert_nothing_else_arrived(stack, &sender);
-}
-
-#[test]
-fn what_is_not_there_and_what_cannot_be_done_to_it_are_told_apart() {
-    let stack = shared_stack();
-    let sender = Sender::new(stack);
-    for path in ["/", "/api/v1", "/api/v1/messages/", "/api/v2/messages", "/livez", "/readyz", "/metrics"] {
-        assert_refused(&sender.get(path), (404, "not_found", ""), path);
-        let posted = sender.curl.post(&sender.at(path), MESSAGE).unwrap();
-        assert_refused(&posted, (404, "not_found", ""), path);
-    }
-    for (method, path, allowed) in [
-        ("GET", "/api/v1/messages", "POST"),
-        ("DELETE", "/api/v1/messages", "POST"),
-        ("PUT", "/api/v1/messages", "POST"),
-        ("POST", "/api/v1/whoami", "GET,HEAD"),
-        ("POST", "/health", "GET,HEAD"),
-        ("DELETE", "/api/v1/health", "GET,HEAD"),
-    ] {
-        let what = format!("{method} {path}");
-        let answer = sender.curl.clone().with("--request", method).get(&sender.at(path)).unwrap();
-        assert_refused(&answer, (405, "method_not_allowed", ""), &what);
-        assert_eq!(answer.header("allow"), Some(allowed), "{what}");
-    }
-    assert_nothing_else_arrived(stack, &sender);
-}
-
-#[test]
-fn the_longest_text_arrives_character_by_character() {
-    let stack = shared_stack();
-    let sender = Sender::new(stack);
-    // Four bytes in UTF-8, two units in UTF-16, one character.
-    let text = "𝄞".repeat(999) + "\n";
-    let answer = sender.post_message(&text);
-    assert_eq!(answer.status, 202, "{answer:?}");
-    let id = answer.json().unwrap()["message_id"].as_str().unwrap().to_owned();
-    let line = stack.wait_for_delivery(&id, DEADLINE).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["message_body"], text);
-}
-
-#[test]
-fn metadata_arrives_unchanged_on_one_line() {
-    let stack = shared_stack();
-    let sender = Sender::new(stack);
-    // Line breaks between the members and in the strings, raw and escaped; separators that some readers take
-    // for line breaks; a number that no float holds; an order that no map keeps.
-    let metadata = "{\r\n  \"z\": \"a\\nb\\r\\nc\\u2028d\",\n\t\"a\": [ 1.000000000000000000001 , 1E+300,\n -0 ],\
-                    \"é\u{2028}\u{85}\": { \"\\ud83d\\ude00\" : \"😀 \\\" \\\\ {\\\"\" }, \"\": null }";
-    let compact = "{\"z\":\"a\\nb\\r\\nc\\u2028d\",\"a\":[1.000000000000000000001,1E+300,-0],\
-                   \"é\u{2028}\u{85}\":{\"\\ud83d\\ude00\":\"😀 \\\" \\\\ {\\\"\"},\"\":null}";
-    let message =
-        format!("{{\"sender_number\":\"+1234567890\",\"message_body\":\"x\",\n\"metadata\":{metadata}}}");
-    let answer = sender.post(&message);
-    assert_eq!(answer.status, 202, "{answer:?}");
-    let id = answer.json().unwrap()["message_id"].as_str().unwrap().to_owned();
-    let line = stack.wait_for_delivery(&id, DEADLINE).unwrap();
-    assert!(line.contains(&format!("\"metadata\":{compact}")), "{line}");
 }

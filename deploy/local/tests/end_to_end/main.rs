@@ -12,6 +12,7 @@ mod refusals;
 mod doors;
 mod claims;
 mod bad_input;
+mod unusual_input;
 mod crl;
 mod faults;
 mod lost_answer;
