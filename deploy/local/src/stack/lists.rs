@@ -52,6 +52,43 @@ impl Pki {
         self.publish_lists(&renewed)
     }
 
+    /// The holders in the PKI's folder whose certificate is on a list, as `clients/NAME` and `services/ROLE/NAME`.
+    pub(super) fn holders_on_lists(&self) -> anyhow::Result<Vec<String>> {
+        let lists = self.lists.current();
+        if lists.iter().map(RevocationList::revoked).collect::<Result<Vec<_>, _>>()?.concat().is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut listed = Vec::new();
+        for holder in self.holders()? {
+            let name = holder.rsplit('/').next().unwrap_or_default();
+            let file = self.folder.join(&holder).join(format!("{name}.crt"));
+            let Ok(der) = CertificateDer::from_pem_file(file) else { continue };
+            let certificate = Certificate::parse(&der)?;
+            for (issuer, list) in self.issuers().into_iter().zip(&lists) {
+                let serials = list.revoked()?.into_iter().map(|entry| entry.serial);
+                if issued(issuer, &certificate)
+                    && serials.into_iter().any(|one| same(&one, &certificate.serial))
+                {
+                    listed.push(holder.clone());
+                }
+            }
+        }
+        Ok(listed)
+    }
+
+    fn holders(&self) -> anyhow::Result<Vec<String>> {
+        let mut parents = vec!["clients".to_owned()];
+        parents.extend(self.folders_in("services")?);
+        let folders = parents.iter().map(|parent| self.folders_in(parent)).collect::<Result<Vec<_>, _>>()?;
+        Ok(folders.concat())
+    }
+
+    fn folders_in(&self, parent: &str) -> anyhow::Result<Vec<String>> {
+        let entries = fs::read_dir(self.folder.join(parent))?.collect::<Result<Vec<_>, _>>()?;
+        let names = entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(names.map(|name| format!("{parent}/{name}")).collect())
+    }
+
     /// Writes lists into the PKI's folder and puts them into the table.
     fn publish_lists(&self, lists: &[RevocationList]) -> anyhow::Result<()> {
         for list in lists {
@@ -82,7 +119,7 @@ impl Stack {
             .with_context(|| format!("no certificate in {}", certificate.display()))?;
         let revoked = Certificate::parse(&der)?;
         for (issuer, list) in self.pki.issuers().into_iter().zip(self.pki.lists.current()) {
-            if issuer.facts().subject == revoked.issuer && issuer.facts().key_id == revoked.issuer_key_id {
+            if issued(issuer, &revoked) {
                 let revoked_at = OffsetDateTime::now_utc();
                 let entry =
                     Revoked { serial: revoked.serial, revoked_at, reason: RevokedReason::KeyCompromise };
@@ -96,4 +133,13 @@ impl Stack {
     pub fn publish_crl(&self, list: &RevocationList) -> anyhow::Result<()> {
         self.pki.publish_lists(std::slice::from_ref(list))
     }
+}
+
+fn issued(issuer: &Issuer, certificate: &Certificate) -> bool {
+    issuer.facts().subject == certificate.issuer && issuer.facts().key_id == certificate.issuer_key_id
+}
+
+/// Whether two serial numbers are equal; the second has no leading zeros.
+fn same(listed: &[u8], serial: &[u8]) -> bool {
+    listed.strip_prefix(&[0]).unwrap_or(listed) == serial
 }

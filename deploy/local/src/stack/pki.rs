@@ -62,13 +62,17 @@ impl Pki {
         Ok(pki)
     }
 
-    /// Takes away what no longer admits anybody (revoked, suspended, expired or about to), so that the next
-    /// start issues it anew. For databases that are this stack's own.
+    /// Takes away what no longer admits anybody (revoked by row or list, suspended, expired or about to), so that
+    /// the next start issues it anew. For databases that are this stack's own.
     pub(super) fn retire_unusable(&self) -> anyhow::Result<()> {
         const UNUSABLE: &str = "status <> 'active' OR expires_at < now() + interval '1 day'";
+        // names, of which none needs an escape
+        let listed = format!("ANY ('{{{}}}')", self.holders_on_lists()?.join(","));
         let statement = format!(
-            "DELETE FROM clients WHERE {UNUSABLE} RETURNING 'clients/' || client_id; \
-             DELETE FROM services WHERE {UNUSABLE} RETURNING 'services/' || role || '/' || service_id"
+            "DELETE FROM clients WHERE {UNUSABLE} OR 'clients/' || client_id = {listed} \
+             RETURNING 'clients/' || client_id; \
+             DELETE FROM services WHERE {UNUSABLE} OR 'services/' || role || '/' || service_id = {listed} \
+             RETURNING 'services/' || role || '/' || service_id"
         );
         for holder in psql(&self.owner_url, &statement)?.lines() {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();

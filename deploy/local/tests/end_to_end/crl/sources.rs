@@ -122,6 +122,26 @@ fn a_list_in_the_table_that_is_not_genuine_changes_nothing() {
 }
 
 #[test]
+fn a_client_that_was_revoked_by_list_has_a_new_certificate_when_its_stack_is_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || Stack::start(options().kept_in(folder.path()).processes(0, 0, 0)).unwrap();
+    let fingerprints = |stack: &Stack| {
+        let clients = ["revoked", "kept"].map(|name| stack.client(name).unwrap());
+        clients.map(|client| {
+            let certificate = CertificateDer::from_pem_file(&client.cert).unwrap();
+            Certificate::parse(&certificate).unwrap().fingerprint
+        })
+    };
+    let stack = start();
+    let before = fingerprints(&stack);
+    stack.revoke_by_crl(&stack.pki().join("clients/revoked/revoked.crt")).unwrap();
+    drop(stack);
+    let after = fingerprints(&start());
+    assert_ne!(before[0], after[0]);
+    assert_eq!(before[1], after[1]);
+}
+
+#[test]
 fn a_stack_that_was_not_started_for_days_signs_its_lists_anew() {
     let folder = tempfile::tempdir().unwrap();
     let then = OffsetDateTime::now_utc() - Duration::days(5);
