@@ -100,11 +100,11 @@ impl Crls {
 
     /// With this list in force; none if it is in force already. The list in force stays on any fault.
     pub fn accept(&self, der: &[u8], now: UnixTime) -> Result<Option<Self>, CrlFault> {
-        Ok(self.accept_of(der, now)?.map(|(next, _)| next))
+        Ok(self.accept_of(der, now)?.map(|place| self.with(place)))
     }
 
-    /// As [`Crls::accept`], with the place whose list is another now.
-    pub(super) fn accept_of(&self, der: &[u8], now: UnixTime) -> Result<Option<(Self, Place)>, CrlFault> {
+    /// As [`Crls::accept`]: the place that has this list then.
+    pub(super) fn accept_of(&self, der: &[u8], now: UnixTime) -> Result<Option<Place>, CrlFault> {
         let parsed = Parsed::read(der)?;
         let place = self.signer_of(&parsed)?;
         if parsed.this_update > i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_add(SKEW) {
@@ -127,8 +127,7 @@ impl Crls {
             digest,
             scope: parsed.scope.map(Into::into),
         };
-        let place = Place { authority: place.authority.clone(), state: State::InForce(Arc::new(list)) };
-        Ok(Some((self.with(place.clone()), place)))
+        Ok(Some(Place { authority: place.authority.clone(), state: State::InForce(Arc::new(list)) }))
     }
 
     /// A list of this issuer could not be used: without a good one, its certificates are not clear.
@@ -157,7 +156,8 @@ impl Crls {
         self.places.values().flatten()
     }
 
-    fn with(&self, changed: Place) -> Self {
+    /// With one place changed.
+    pub(super) fn with(&self, changed: Place) -> Self {
         let mut next = self.clone();
         let mut same = next.places.get_mut(&changed.authority.subject).into_iter().flatten();
         if let Some(place) = same.find(|place| Arc::ptr_eq(&place.authority, &changed.authority)) {

@@ -121,10 +121,8 @@ impl RevocationLists {
         let origin = Origin::Row(readable(&head.issuer_name));
         let outcome = self.offer(origin, der).await;
         if outcome.is_err() {
-            let unusable = self.current.load().with_unusable(&head.issuer_name, &head.issuer_key_id);
-            if let Some(next) = unusable {
-                self.current.store(Arc::new(next));
-            }
+            let (name, key_id) = (&head.issuer_name, &head.issuer_key_id);
+            self.current.rcu(|crls| crls.with_unusable(name, key_id).map_or_else(|| crls.clone(), Arc::new));
         }
         let offer = Offer { number: head.number, at: Instant::now(), outcome };
         self.book().rows.insert((head.issuer_name, head.issuer_key_id), offer);
@@ -164,7 +162,7 @@ impl RevocationLists {
         for der in lists_in(bytes)? {
             let accepted = self.current.load().accept_of(&der, UnixTime::now());
             match accepted {
-                Ok(Some((next, place))) => self.put_in_force(origin, next, &place),
+                Ok(Some(place)) => self.put_in_force(origin, &place),
                 Ok(None) => {}
                 Err(CrlFault::Foreign) if origin.may_be_foreign() => {
                     debug!(%origin, "a revocation list of a CA that is not known here");
@@ -176,10 +174,10 @@ impl RevocationLists {
         outcome
     }
 
-    fn put_in_force(&self, origin: &Origin, next: Crls, place: &Place) {
+    fn put_in_force(&self, origin: &Origin, place: &Place) {
         let State::InForce(list) = &place.state else { return };
-        let next = Arc::new(next);
-        self.current.store(next.clone());
+        // This place alone: another may have changed while the list was being read.
+        self.current.rcu(|crls| crls.with(place.clone()));
         let label = place.label();
         let entries = i64::try_from(list.entries.len()).unwrap_or(i64::MAX);
         self.metrics.entries.get_or_create(&label).set(entries);
@@ -187,7 +185,7 @@ impl RevocationLists {
         self.metrics.loads.get_or_create(&label).inc();
         let (issuer, number) = (label.issuer, list.number);
         info!(issuer, key = label.key, %number, entries, %origin, "a revocation list came into force");
-        (self.on_swap)(&next);
+        (self.on_swap)(&self.current.load());
         self.note_late();
     }
 
