@@ -58,6 +58,8 @@ pub struct Tls {
     pub handshake: Handshake,
     /// The trust domain of our SPIFFE ids.
     pub trust_domain: String,
+    /// How often the client door's files are looked at; SIGHUP hurries it.
+    pub reload: Span,
 }
 
 /// The table `[registry]`.
@@ -123,6 +125,7 @@ impl Default for Tls {
             services_ca: PathBuf::new(),
             handshake: Handshake::Explain,
             trust_domain: "portcullis.internal".to_owned(),
+            reload: Span::seconds(5),
         }
     }
 }

@@ -10,8 +10,9 @@ mod sweep;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls_pki_types::UnixTime;
-use shared::tls::{Peer, crl::RevocationLists};
+use shared::tls::{Peer, TrustBundle, crl::RevocationLists};
 
 use crate::registry::Registry;
 
@@ -19,7 +20,7 @@ pub use admit::Admitted;
 pub(crate) use admit::admit;
 pub use arrive::Arrival;
 pub(crate) use arrive::{LastAnswer, arrive};
-pub use authorize::{Principal, authorize};
+pub use authorize::{Principal, Trust, authorize};
 pub use refusal::Refusal;
 pub(crate) use refusal::instant;
 pub(crate) use strip_claims::strip_claims;
@@ -32,6 +33,8 @@ pub struct Authorizer {
     pub registry: Arc<Registry>,
     /// The revocation lists.
     pub crls: Arc<RevocationLists>,
+    /// The CAs whose clients are believed.
+    pub bundle: ArcSwap<TrustBundle>,
     /// The trust domain whose client ids bind a leaf to one client.
     pub trust_domain: String,
 }
@@ -39,6 +42,7 @@ pub struct Authorizer {
 impl Authorizer {
     /// Decides about a peer, now, from memory.
     pub fn authorize(&self, peer: &Peer) -> Result<Principal, Refusal> {
-        authorize(peer, &self.registry, &self.crls.current(), &self.trust_domain, UnixTime::now())
+        let trust = Trust { bundle: &self.bundle.load(), domain: &self.trust_domain };
+        authorize(peer, trust, &self.registry, &self.crls.current(), UnixTime::now())
     }
 }

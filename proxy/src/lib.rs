@@ -16,6 +16,7 @@
 
 pub mod config;
 mod run;
+mod trust;
 mod routes;
 pub mod edge;
 pub mod registry;

@@ -10,7 +10,7 @@ use shared::{
     process::Listeners,
     serve::{Connections, Door, DoorMetrics},
     shutdown::Shutdown,
-    tls::{BundleKind, ClientVerifier, Gate, Handshake, TrustBundle, crl::RevocationLists, door_tls},
+    tls::{BundleKind, TrustBundle, crl::RevocationLists},
 };
 use tracing::info;
 use uuid::Uuid;
@@ -19,12 +19,13 @@ use crate::{
     Config,
     activity::Activity,
     crls::CrlTable,
-    edge::{Authorizer, Refusal, sweep},
+    edge::{Authorizer, sweep},
     forward::{Forward, Upstreams, upstreams},
     metrics::Metrics,
     registry::{ExpiryMetrics, Registry, Sync},
     report::Reporter,
     routes::{Edge, routes},
+    trust::DoorTrust,
 };
 
 /// Runs until the soft stop; what was accepted by then is finished by tasks that `shutdown` waits for.
@@ -53,7 +54,6 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let table = CrlTable::new(&config.registry, lists.clone()).context("registry.database_url")?;
     shutdown.spawn("crl table", table.run(shutdown.clone()));
 
-    let readiness = readiness(registry.clone(), lists.clone(), upstreams.clone());
     shutdown.spawn("probe upstreams", upstreams.clone().probe(shutdown.clone()));
     let activity = Arc::new(Activity::register(&mut metrics_registry));
     let reporter = Reporter {
@@ -66,35 +66,33 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let expiry = Arc::new(ExpiryMetrics::default());
     metrics_registry.register_collector(Box::new(expiry.clone().collector()));
     shutdown.spawn("count expiry", expiry.run(registry.clone(), shutdown.clone()));
+    let upstreams_seen = upstreams.clone();
     let forward = Forward::start(&config.upstream, upstreams, metrics.clone(), &shutdown);
     let trust_domain = config.tls.trust_domain.clone();
-    let authorizer = Arc::new(Authorizer { registry, crls: lists, trust_domain });
-    let tls = door_tls(&config.tls.identity(), verifier(bundle, config.tls.handshake, authorizer.clone()))?;
+    let bundle = ArcSwap::from(bundle);
+    let authorizer = Arc::new(Authorizer { registry, crls: lists, bundle, trust_domain });
+    let trust = Arc::new(DoorTrust::open(config.tls, authorizer.clone(), connections.clone())?);
+    shutdown.spawn("trust files", trust.clone().watch(shutdown.clone()));
     let sweep = sweep(authorizer.clone(), connections.clone(), shutdown.clone());
     shutdown.spawn("close refused connections", sweep);
-    let edge = Arc::new(Edge { authorizer, forward, message: config.message, metrics, activity });
+    let edge = Arc::new(Edge {
+        authorizer: authorizer.clone(),
+        forward,
+        message: config.message,
+        metrics,
+        activity,
+    });
 
-    let door = Door::new(
-        "clients",
-        Arc::new(ArcSwap::from_pointee(tls)),
-        config.limits,
-        connections,
-        door_metrics,
-        shutdown.clone(),
-    );
+    let door =
+        Door::new("clients", trust.tls.clone(), config.limits, connections, door_metrics, shutdown.clone());
+    let readiness = readiness(&authorizer, upstreams_seen, trust);
     shutdown.spawn("client door", door.serve(listeners.take("client door")?, routes(edge)));
     info!("ready for clients");
     management::serve(listeners.take("management")?, readiness, metrics_registry, shutdown).await
 }
 
-/// Strict doors ask the authorizer within the handshake; explaining ones only afterwards.
-fn verifier(bundle: Arc<TrustBundle>, handshake: Handshake, authorizer: Arc<Authorizer>) -> ClientVerifier {
-    let gate =
-        Gate::new(move |peer| authorizer.authorize(peer).map(drop).map_err(Refusal::as_certificate_error));
-    ClientVerifier::new(bundle, handshake).with_gate(gate)
-}
-
-fn readiness(registry: Arc<Registry>, lists: Arc<RevocationLists>, upstreams: Arc<Upstreams>) -> Readiness {
+fn readiness(authorizer: &Authorizer, upstreams: Arc<Upstreams>, trust: Arc<DoorTrust>) -> Readiness {
+    let (registry, lists) = (authorizer.registry.clone(), authorizer.crls.clone());
     Readiness::new()
         .check("registry", move || {
             let clients = registry.len();
@@ -105,6 +103,7 @@ fn readiness(registry: Arc<Registry>, lists: Arc<RevocationLists>, upstreams: Ar
             }
         })
         .check("crl", move || lists.readiness())
+        .check("trust", move || Ok(trust.detail()))
         .check("upstream", move || {
             let (answering, all) = (upstreams.answering(), upstreams.len());
             let detail = format!("{answering} of {all} main servers answer");

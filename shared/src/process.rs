@@ -86,17 +86,13 @@ where
 {
     let config = match config::load::<C>(&options.config) {
         Ok(config) => config,
-        #[expect(clippy::print_stderr, reason = "a person at a terminal reads this, before logging starts")]
         Err(faults) => {
-            eprintln!("{faults}");
+            say(std::io::stderr(), &faults);
             return ExitCode::from(64);
         }
     };
     if options.check_config {
-        #[expect(clippy::print_stdout, reason = "the answer to --check-config")]
-        {
-            println!("{config:#?}");
-        }
+        say(std::io::stdout(), &format_args!("{config:#?}"));
         return ExitCode::SUCCESS;
     }
     telemetry::init(config.log());
@@ -112,6 +108,11 @@ where
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells a person, before logging starts. A reader that went away is no reason to fail.
+fn say(mut to: impl std::io::Write, what: &dyn std::fmt::Display) {
+    let _ = writeln!(to, "{what}");
 }
 
 async fn run_to_end<C, F>(

@@ -119,11 +119,11 @@ impl Shutdown {
             loop {
                 tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
                 if shutdown.is_requested() {
-                    warn!("second signal: hard stop");
                     shutdown.request_hard();
+                    warn!("second signal: hard stop");
                 } else {
-                    info!("signal: soft stop");
                     shutdown.request();
+                    info!("signal: soft stop");
                 }
             }
         });

@@ -14,7 +14,7 @@ use rustls_pki_types::UnixTime;
 use shared::{
     identity::{Certificate, Fingerprint, Judged, Name, Workload},
     tls::{
-        Peer,
+        Peer, TrustBundle,
         crl::{Crls, Standing},
     },
 };
@@ -36,12 +36,21 @@ pub struct Principal {
     pub ends_at: i64,
 }
 
+/// Whom the door believes.
+#[derive(Debug, Clone, Copy)]
+pub struct Trust<'a> {
+    /// The CAs whose clients are believed; it may be another bundle than the handshake's.
+    pub bundle: &'a TrustBundle,
+    /// The trust domain whose client ids bind a leaf to one client.
+    pub domain: &'a str,
+}
+
 /// Decides about one certificate.
 pub fn authorize(
     peer: &Peer,
+    trust: Trust<'_>,
     registry: &Registry,
     crls: &Crls,
-    trust_domain: &str,
     now: UnixTime,
 ) -> Result<Principal, Refusal> {
     let certificate = &peer.certificate;
@@ -54,6 +63,10 @@ pub fn authorize(
     let row = registry.row(&certificate.fingerprint);
     if let Some(Status::Revoked { at, reason }) = row.as_ref().map(|row| row.status) {
         return Err(Refusal::Revoked { at, reason });
+    }
+
+    if !trust.bundle.trusts(&peer.path) {
+        return Err(Refusal::Untrusted);
     }
 
     // Dates of every certificate, now: a connection may outlive them.
@@ -73,7 +86,7 @@ pub fn authorize(
         return Err(Refusal::CrlStale);
     }
     let row = row.ok_or(Refusal::Unknown)?;
-    if names_another_client(certificate, trust_domain, &row.client_id) {
+    if names_another_client(certificate, trust.domain, &row.client_id) {
         return Err(Refusal::Mismatch);
     }
     match row.status {

@@ -21,6 +21,8 @@ pub enum Refusal {
         /// RFC 5280 §5.3.1.
         reason: ReasonCode,
     },
+    /// The CA that vouches for it was taken out of the trust bundle since the handshake.
+    Untrusted,
     /// The certificate, a CA above it, or its registration has ended.
     Expired {
         /// Unix seconds.
@@ -51,7 +53,7 @@ impl Refusal {
             Self::Revoked { .. } => Code::CertificateRevoked,
             Self::Expired { .. } => Code::CertificateExpired,
             Self::NotYetValid { .. } => Code::CertificateNotYetValid,
-            Self::Unknown => Code::CertificateUnknown,
+            Self::Unknown | Self::Untrusted => Code::CertificateUnknown,
             Self::Mismatch => Code::CertificateMismatch,
             Self::Suspended => Code::ClientSuspended,
             Self::RegistryStale => Code::RegistryStale,
@@ -72,6 +74,7 @@ impl Refusal {
             Self::Revoked { .. } => CertificateError::Revoked,
             Self::Expired { .. } => CertificateError::Expired,
             Self::NotYetValid { .. } => CertificateError::NotValidYet,
+            Self::Untrusted => CertificateError::UnknownIssuer,
             // access_denied
             Self::Unknown | Self::Mismatch | Self::Suspended | Self::RegistryStale | Self::CrlStale => {
                 CertificateError::ApplicationVerificationFailure
@@ -93,6 +96,10 @@ impl Refusal {
             ),
             Self::Unknown => {
                 "no client is registered with this certificate; give its fingerprint to the operator"
+                    .to_owned()
+            }
+            Self::Untrusted => {
+                "the CA that issued this certificate is no longer trusted here; ask the operator for a new one"
                     .to_owned()
             }
             Self::Mismatch => "this certificate names another client than the one it is registered for; \

@@ -9,14 +9,14 @@ use std::{
 
 use certs::{Authority, ClientRequest, Issuer, Revoked, RevokedReason, TrustDomain};
 use proxy::{
-    edge::{Refusal, authorize},
+    edge::{Refusal, Trust, authorize},
     registry::{Registry, Row, Status},
 };
 use rustls_pki_types::UnixTime;
 use shared::{
     identity::{Certificate, Name, SpiffeId},
     tls::{
-        Peer, VerifiedPath,
+        BundleKind, Peer, TrustBundle, VerifiedPath,
         crl::{CrlConfig, CrlEntry, Crls, Missing, Overdue, Standing},
     },
     wire::Code,
@@ -77,6 +77,8 @@ struct Case {
     registered: Registered,
     named: Named,
     stale: bool,
+    /// The anchor of its path is in the bundle now.
+    trusted: bool,
 }
 
 const REGISTERED: [Registered; 6] = [
@@ -96,6 +98,7 @@ fn expected(case: Case) -> Option<Code> {
     let order = [
         (case.listed != Listed::Nobody, Code::CertificateRevoked),
         (case.registered == Registered::Revoked, Code::CertificateRevoked),
+        (!case.trusted, Code::CertificateUnknown),
         (case.issuer == Dates::Expired, Code::CertificateExpired),
         (case.issuer == Dates::NotYetValid, Code::CertificateNotYetValid),
         (case.leaf == Dates::Expired, Code::CertificateExpired),
@@ -124,7 +127,9 @@ fn every_combination_has_the_answer_of_its_first_reason() {
                     for lists in [Lists::Current, Lists::Late] {
                         for registered in REGISTERED {
                             for named in NAMED {
-                                for stale in [false, true] {
+                                for (stale, trusted) in
+                                    [(false, true), (true, true), (false, false), (true, false)]
+                                {
                                     cases.push(Case {
                                         leaf,
                                         issuer,
@@ -134,6 +139,7 @@ fn every_combination_has_the_answer_of_its_first_reason() {
                                         registered,
                                         named,
                                         stale,
+                                        trusted,
                                     });
                                 }
                             }
@@ -216,6 +222,8 @@ struct Base {
     authority: Authority,
     leaf: Certificate,
     issuer: Arc<Certificate>,
+    bundle: TrustBundle,
+    other_bundle: TrustBundle,
     /// By who is listed, and how current the lists are.
     crls: Vec<(Listed, Lists, Crls)>,
 }
@@ -239,7 +247,9 @@ impl Base {
                 (Listed::Nobody, lists, empty),
             ]);
         }
-        Self { authority, leaf, issuer, crls }
+        let bundle = bundle_of(authority.clients());
+        let other_bundle = bundle_of(Authority::create(TrustDomain::default()).unwrap().clients());
+        Self { authority, leaf, issuer, bundle, other_bundle, crls }
     }
 
     fn peer(&self) -> Peer {
@@ -263,8 +273,15 @@ impl Base {
         if !case.stale {
             registry.synced_at(Instant::now());
         }
-        authorize(&peer, &registry, crls, "portcullis.internal", now())
+        let bundle = if case.trusted { &self.bundle } else { &self.other_bundle };
+        authorize(&peer, Trust { bundle, domain: "portcullis.internal" }, &registry, crls, now())
     }
+}
+
+fn bundle_of(issuer: &Issuer) -> TrustBundle {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), issuer.certificate_pem()).unwrap();
+    TrustBundle::read(file.path(), BundleKind::AnyAuthority).unwrap()
 }
 
 /// The lists with this one of an issuer, signed by it, in force.

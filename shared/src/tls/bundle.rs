@@ -10,7 +10,10 @@ use std::{path::Path, sync::Arc};
 use rustls::DistinguishedName;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 
-use super::files::{TlsFileError, read_certificates};
+use super::{
+    VerifiedPath,
+    files::{TlsFileError, read_certificates},
+};
 use crate::identity::{Certificate, Judged};
 
 /// What a bundle may hold.
@@ -76,12 +79,14 @@ impl TrustBundle {
             .map(|(_, ca)| ca)
     }
 
-    /// Whether a CA met on a path earlier is (still) in this bundle, by name and key.
+    /// Whether a path that was verified earlier still leads to this bundle. Each CA on it was seen to vouch for
+    /// what is below it, so it is enough that one of them is an anchor here, by name and key.
     #[must_use]
-    pub fn trusts(&self, authority: &Certificate) -> bool {
-        self.authorities
-            .iter()
-            .any(|ca| ca.subject == authority.subject && ca.public_key == authority.public_key)
+    pub fn trusts(&self, path: &VerifiedPath) -> bool {
+        let is_anchor = |one: &Certificate| {
+            self.authorities.iter().any(|ca| ca.subject == one.subject && ca.public_key == one.public_key)
+        };
+        path.authorities.iter().any(|one| is_anchor(one))
     }
 }
 

@@ -90,6 +90,19 @@ impl Crls {
         Self { places, patience: config.patience(), missing: config.missing }
     }
 
+    /// With places for these CAs and no others; a CA that had one keeps its list.
+    #[must_use]
+    pub(super) fn believing(&self, authorities: Vec<Arc<Certificate>>, config: &CrlConfig) -> Self {
+        let mut next = Self::of(authorities, config);
+        for place in next.places.values_mut().flatten() {
+            let same = |old: &&Place| old.authority.public_key == place.authority.public_key;
+            if let Some(old) = self.places.get(&place.authority.subject).into_iter().flatten().find(same) {
+                place.state = old.state.clone();
+            }
+        }
+        next
+    }
+
     /// Every source was read: a CA without a list has none.
     #[must_use]
     pub fn settle(mut self) -> Self {

@@ -74,6 +74,11 @@ impl RevocationLists {
         tokio::join!(self.watch_files(&shutdown), self.poll_urls(&shutdown));
     }
 
+    /// Offers the lists of all configured files again.
+    pub(super) async fn read_files_anew(self: &Arc<Self>) {
+        self.look(Look::All).await;
+    }
+
     async fn watch_files(self: &Arc<Self>, shutdown: &Shutdown) {
         let changed = Arc::new(Notify::new());
         let _watcher = self.watcher(changed.clone());

@@ -26,6 +26,7 @@ use super::{
     urls::Urls,
 };
 use crate::{
+    identity::Certificate,
     management::CheckResult,
     tls::{BundleKind, Peer, TlsFileError, TrustBundle},
 };
@@ -35,6 +36,8 @@ type OnSwap = dyn Fn(&Crls) + Send + Sync;
 /// The lists in force at the doors that believe one trust bundle.
 pub struct RevocationLists {
     current: ArcSwap<Crls>,
+    /// The CAs of `crl.authorities`.
+    further: Vec<Arc<Certificate>>,
     config: CrlConfig,
     metrics: CrlMetrics,
     on_swap: Box<OnSwap>,
@@ -69,12 +72,14 @@ impl RevocationLists {
         registry: &mut Registry,
         on_swap: impl Fn(&Crls) + Send + Sync + 'static,
     ) -> Result<Arc<Self>, TlsFileError> {
-        let mut authorities = bundle.authorities().to_vec();
-        if let Some(file) = &config.authorities {
-            authorities.extend_from_slice(TrustBundle::read(file, BundleKind::AnyAuthority)?.authorities());
-        }
+        let further = match &config.authorities {
+            Some(file) => TrustBundle::read(file, BundleKind::AnyAuthority)?.authorities().to_vec(),
+            None => Vec::new(),
+        };
+        let authorities = bundle.authorities().iter().chain(&further).cloned();
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(Crls::of(authorities, config)),
+            further,
             config: config.clone(),
             metrics: CrlMetrics::register(registry),
             on_swap: Box::new(on_swap),
@@ -83,6 +88,20 @@ impl RevocationLists {
             files: tokio::sync::Mutex::default(),
             urls: tokio::sync::Mutex::new(Urls::open(config)?),
         }))
+    }
+
+    /// The door believes another bundle now: places for its CAs. One that is new here has no list until the
+    /// sources were read once more.
+    pub async fn believe(self: &Arc<Self>, bundle: &TrustBundle) {
+        {
+            // A list that is being loaded would put the old places back.
+            let _turn = self.turn.lock().await;
+            let authorities = bundle.authorities().iter().chain(&self.further).cloned().collect();
+            let next = self.current.load().believing(authorities, &self.config);
+            self.book().settled = false;
+            self.current.store(Arc::new(next));
+        }
+        self.read_files_anew().await;
     }
 
     /// The lists in force.
