@@ -10,3 +10,4 @@ mod transitions;
 mod sealing;
 mod privileges;
 mod faults;
+mod reports;

@@ -136,6 +136,7 @@ impl Sync {
         let mut transaction = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let position = position(&mut transaction).await?;
         let before = self.position.take_if(|before| position.continues(before));
+        let anew = before.is_none();
         let fetched = if let Some(before) = before {
             self.position = Some(before.clone());
             let removed = removed_since(&mut transaction, &before, &position).await?;
@@ -153,9 +154,8 @@ impl Sync {
             rows
         };
         transaction.commit().await?;
-        let first = self.registry.age().is_none();
         self.registry.synced_at(began);
-        self.registry.has_applied(position.snapshot().into(), fetched > 0 || first);
+        self.registry.has_applied(position.snapshot().into(), fetched > 0 || anew);
         self.position = Some(position);
         Ok(fetched)
     }

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use private_postgres::{apply_migrations, fresh_database, migrations_folder, psql};
 use proxy::registry::{Registry, Status, Sync};
-use shared::{identity::Fingerprint, serve::Connections};
+use shared::{identity::Fingerprint, serve::Connections, shutdown::Shutdown};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
+const DEADLINE: Duration = Duration::from_secs(30);
 const A: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const B: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
 
@@ -156,6 +157,172 @@ async fn a_row_that_never_ends_does_not_stop_the_sync() {
 }
 
 #[tokio::test]
+async fn the_poll_alone_suffices_when_every_notification_is_lost() {
+    let copy = Copy::new();
+    // What a pooler in transaction mode does, done to the functions that notify.
+    copy.sql(
+        "DO $$ DECLARE one oid; BEGIN
+             FOR one IN SELECT oid FROM pg_proc WHERE prosrc LIKE '%NOTIFY portcullis_registry;%' LOOP
+                 EXECUTE replace(pg_get_functiondef(one), 'NOTIFY portcullis_registry;', '');
+             END LOOP;
+         END $$",
+    );
+    let (registry, shutdown) = (copy.registry.clone(), Shutdown::new());
+    let mut applied = registry.applied();
+    shutdown.spawn("registry sync", copy.sync.run(shutdown.clone()));
+    let statements = [
+        format!(
+            "INSERT INTO clients (client_id, cert_fingerprint, expires_at) VALUES ('one', '{A}', 'infinity')"
+        ),
+        "UPDATE clients SET status = 'suspended'".to_owned(),
+        format!("UPDATE clients SET status = 'active', cert_fingerprint = '{B}'"),
+        "DELETE FROM clients".to_owned(),
+        format!(
+            "INSERT INTO clients (client_id, cert_fingerprint, expires_at) VALUES ('two', '{A}', 'infinity')"
+        ),
+        "TRUNCATE clients".to_owned(),
+    ];
+    let expected = [
+        (Some(Status::Active), None),
+        (Some(Status::Suspended), None),
+        (None, Some(Status::Active)),
+        (None, None),
+        (Some(Status::Active), None),
+        (None, None),
+    ];
+    for (statement, expected) in statements.iter().zip(expected) {
+        psql(&copy.url, statement).unwrap();
+        let status = |fingerprint: &str| registry.row(&parse(fingerprint)).map(|row| row.status);
+        let seen = async {
+            while (status(A), status(B)) != expected {
+                applied.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(DEADLINE, seen).await.unwrap_or_else(|_| panic!("not seen: {statement}"));
+    }
+    shutdown.request();
+    shutdown.drained(DEADLINE).await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_stays_open_makes_a_sync_fetch_nothing_twice_and_miss_nothing() {
+    let mut copy = Copy::new();
+    copy.sync.sync().await.unwrap();
+    let mut lasting = copy.connect().await;
+    lasting.execute("BEGIN").await.unwrap();
+    let insert = format!(
+        "INSERT INTO clients (client_id, cert_fingerprint, expires_at) VALUES ('lasting', '{A}', 'infinity')"
+    );
+    lasting.execute(sqlx::AssertSqlSafe(insert)).await.unwrap();
+    copy.sql(
+        "INSERT INTO clients (client_id, cert_fingerprint, expires_at)
+         SELECT 'client_' || n, upper(encode(sha256(n::text::bytea), 'hex')), 'infinity' FROM generate_series(1, 500) n",
+    );
+    assert_eq!(copy.sync.sync().await.unwrap(), 500);
+    for _ in 0..3 {
+        assert_eq!(copy.sync.sync().await.unwrap(), 0);
+    }
+    copy.sql("UPDATE clients SET status = 'suspended' WHERE client_id = 'client_7'");
+    copy.sql("DELETE FROM clients WHERE client_id = 'client_8'");
+    assert_eq!(copy.sync.sync().await.unwrap(), 2);
+    assert_eq!((copy.registry.len(), copy.status(A)), (499, None));
+
+    lasting.execute("COMMIT").await.unwrap();
+    assert_eq!(copy.sync.sync().await.unwrap(), 1);
+    assert_eq!(copy.status(A), Some(Status::Active));
+    assert_eq!(copy.sync.sync().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn rows_that_a_dump_brought_from_another_server_are_not_fetched_again_and_again() {
+    let mut copy = Copy::new();
+    copy.sql(&format!(
+        "ALTER TABLE clients DISABLE TRIGGER USER;
+         INSERT INTO clients (client_id, cert_fingerprint, expires_at, change_xid)
+         VALUES ('restored', '{A}', 'infinity', '1000000000');
+         ALTER TABLE clients ENABLE TRIGGER USER"
+    ));
+    assert_eq!(copy.sync.sync().await.unwrap(), 1);
+    assert_eq!(copy.sync.sync().await.unwrap(), 0);
+    copy.sql("UPDATE clients SET status = 'suspended'");
+    assert_eq!(copy.sync.sync().await.unwrap(), 1);
+    assert_eq!(copy.status(A), Some(Status::Suspended));
+}
+
+#[tokio::test]
+async fn both_certificates_of_an_overlap_are_the_clients_and_stop_with_it() {
+    let mut copy = Copy::new();
+    copy.add("client_001", A);
+    copy.sync.sync().await.unwrap();
+    copy.sql(&format!("SELECT renew_client('client_001', '{B}', now() + interval '1 year', '1 hour')"));
+    copy.sync.sync().await.unwrap();
+    let row = |copy: &Copy, fingerprint| copy.registry.row(&parse(fingerprint)).unwrap();
+    let (old, new) = (row(&copy, A), row(&copy, B));
+    assert_eq!((old.client_id.as_str(), new.client_id.as_str()), ("client_001", "client_001"));
+    assert_eq!((old.status, new.status), (Status::Active, Status::Active));
+    assert!(old.expires_at < new.expires_at);
+
+    copy.sql("UPDATE clients SET status = 'suspended'");
+    copy.sync.sync().await.unwrap();
+    assert_eq!((copy.status(A), copy.status(B)), (Some(Status::Suspended), Some(Status::Suspended)));
+    copy.sql("UPDATE clients SET status = 'revoked'");
+    copy.sync.sync().await.unwrap();
+    assert!(matches!(copy.status(A), Some(Status::Revoked { .. })));
+    assert!(matches!(copy.status(B), Some(Status::Revoked { .. })));
+}
+
+#[tokio::test]
+async fn an_overlap_ends_early_when_its_row_is_deleted() {
+    let mut copy = Copy::new();
+    copy.add("client_001", A);
+    copy.sql(&format!("SELECT renew_client('client_001', '{B}', now() + interval '1 year', '1 hour')"));
+    copy.sync.sync().await.unwrap();
+    copy.sql("DELETE FROM former_certificates");
+    copy.sync.sync().await.unwrap();
+    assert_eq!((copy.status(A), copy.status(B)), (None, Some(Status::Active)));
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_without_a_row_stays_revoked_and_does_not_become_unknown() {
+    let mut copy = Copy::new();
+    copy.add("client_001", A);
+    copy.sync.sync().await.unwrap();
+    copy.sql("UPDATE clients SET status = 'revoked'");
+    copy.sql(&format!("UPDATE clients SET status = 'active', cert_fingerprint = '{B}'"));
+    copy.sync.sync().await.unwrap();
+    assert!(matches!(copy.status(A), Some(Status::Revoked { .. })));
+    copy.sql("DELETE FROM clients");
+    copy.sync.sync().await.unwrap();
+    assert!(matches!(copy.status(A), Some(Status::Revoked { .. })));
+    copy.sql("TRUNCATE clients");
+    copy.sync.sync().await.unwrap();
+    assert!(matches!(copy.status(A), Some(Status::Revoked { .. })));
+    assert_eq!(copy.status(B), None);
+}
+
+#[tokio::test]
+async fn a_statement_that_changes_every_row_changes_every_row_of_the_copy() {
+    let mut copy = Copy::new();
+    copy.sql(
+        "INSERT INTO clients (client_id, cert_fingerprint, domain, expires_at)
+         SELECT 'client_' || n, upper(encode(sha256(n::text::bytea), 'hex')), 'domain_' || n % 7, 'infinity'
+         FROM generate_series(1, 10000) n",
+    );
+    assert_eq!(copy.sync.sync().await.unwrap(), 10_000);
+    copy.sql("UPDATE clients SET status = 'suspended' WHERE domain <> 'domain_3'");
+    copy.sync.sync().await.unwrap();
+    let mut kept = 0;
+    for number in 1..=10_000 {
+        let row = copy.registry.row(&Fingerprint::of_der(number.to_string().as_bytes())).unwrap();
+        assert_eq!(row.client_id.as_str(), format!("client_{number}"));
+        assert_eq!(*row.domain, format!("domain_{}", number % 7));
+        assert_eq!(row.status == Status::Active, number % 7 == 3);
+        kept += u32::from(row.status == Status::Active);
+    }
+    assert_eq!(kept, 1429);
+}
+
+#[tokio::test]
 async fn the_proxys_role_reads_the_registry_and_nothing_else() {
     let copy = Copy::new();
     copy.add("client_001", A);
@@ -172,6 +339,11 @@ async fn the_proxys_role_reads_the_registry_and_nothing_else() {
         "SELECT * FROM messages",
         "SELECT * FROM jobs",
         "SELECT * FROM revoked_fingerprints",
+        "SELECT * FROM former_certificates",
+        "SELECT * FROM audit_log",
+        "SELECT * FROM proxy_sync",
+        "SELECT * FROM client_activity",
+        "SELECT renew_client('client_001', '', now())",
         "UPDATE clients SET status = 'active'",
         "DELETE FROM client_tombstones",
         "UPDATE registry_epoch SET epoch = 9",
