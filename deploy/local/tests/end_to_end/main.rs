@@ -14,6 +14,8 @@ mod claims;
 mod bad_input;
 mod unusual_input;
 mod crl;
+mod revocation;
+mod trust_reload;
 mod faults;
 mod lost_answer;
 mod poison;
