@@ -66,6 +66,14 @@ CREATE FUNCTION normalise_fingerprint(pasted text) RETURNS text
     SET search_path = pg_catalog, pg_temp
     RETURN upper(replace(regexp_replace(btrim(pasted, E' \t\r\n'), '^sha-?256( fingerprint)?\s*[=:]\s*', '', 'i'), ':', ''));
 
+-- The reason code that a person wrote out, in any case; nothing if it is prose.
+CREATE FUNCTION reason_code_of(written text) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    RETURN (SELECT code FROM unnest(ARRAY['keyCompromise', 'cACompromise', 'affiliationChanged', 'superseded',
+                'cessationOfOperation', 'certificateHold', 'privilegeWithdrawn', 'aACompromise']) AS code
+            WHERE lower(code) = lower(btrim(written)));
+
 CREATE FUNCTION clients_before_write() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp
@@ -82,11 +90,7 @@ BEGIN
 
     IF NEW.status = 'revoked' THEN
         NEW.revoked_at := coalesce(NEW.revoked_at, now());
-        NEW.reason_code := coalesce(NEW.reason_code,
-            (SELECT code FROM unnest(ARRAY['keyCompromise', 'cACompromise', 'affiliationChanged', 'superseded',
-                'cessationOfOperation', 'certificateHold', 'privilegeWithdrawn', 'aACompromise']) AS code
-             WHERE lower(code) = lower(btrim(NEW.revocation_reason))),
-            'unspecified');
+        NEW.reason_code := coalesce(NEW.reason_code, reason_code_of(NEW.revocation_reason), 'unspecified');
     ELSE
         -- Revocation is final per fingerprint: a client comes back with a new certificate or not at all.
         SELECT * INTO final FROM revoked_fingerprints r WHERE r.cert_fingerprint = NEW.cert_fingerprint;

@@ -29,7 +29,7 @@ BEGIN
     NEW.cert_fingerprint := normalise_fingerprint(NEW.cert_fingerprint);
     IF NEW.status = 'revoked' THEN
         NEW.revoked_at := coalesce(NEW.revoked_at, now());
-        NEW.reason_code := coalesce(NEW.reason_code, 'unspecified');
+        NEW.reason_code := coalesce(NEW.reason_code, reason_code_of(NEW.revocation_reason), 'unspecified');
     ELSE
         IF EXISTS (SELECT FROM revoked_fingerprints r WHERE r.cert_fingerprint = NEW.cert_fingerprint) THEN
             RAISE EXCEPTION 'fingerprint % was revoked and stays revoked', NEW.cert_fingerprint
