@@ -68,7 +68,7 @@ async fn write_all(
     loop {
         let mut batch = Vec::new();
         tokio::select! {
-            received = receiver.recv_many(&mut batch, BATCH) => if received == 0 { return },
+            count = receiver.recv_many(&mut batch, BATCH) => if count == 0 { return },
             () = shutdown.requested() => return,
         }
         let mut outcome = write_within(&pool, deadline, &batch).await;

@@ -72,7 +72,9 @@ impl Activity {
 
     /// Puts back what could not be reported.
     pub fn put_back(&self, unreported: Vec<SeenCertificate>) {
-        unreported.into_iter().for_each(|one| self.note(one));
+        for one in unreported {
+            self.note(one);
+        }
     }
 
     fn note(&self, new: SeenCertificate) {

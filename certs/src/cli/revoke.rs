@@ -43,7 +43,7 @@ pub(super) async fn run(place: &Place, revocation: &Revocation, out: &mut dyn Wr
     match (revoked.before, revoked.whole_client) {
         (true, _) => writeln!(out, "client {client} was revoked before")?,
         (false, true) => {
-            writeln!(out, "client {client} is revoked ({reason}), with every certificate it has")?
+            writeln!(out, "client {client} is revoked ({reason}), with every certificate it has")?;
         }
         (false, false) => {
             writeln!(

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use shared::{serve::Connections, shutdown::Shutdown};
 use tracing::debug;
 
-use super::Authorizer;
+use super::{Authorizer, Refusal};
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -20,7 +20,7 @@ pub(crate) async fn sweep(authorizer: Arc<Authorizer>, connections: Arc<Connecti
     while !shutdown.is_requested() {
         let closed = connections.close_where(|connection| {
             connection.has_been_used()
-                && authorizer.authorize(&connection.peer).is_err_and(|refusal| refusal.is_about_the_holder())
+                && authorizer.authorize(&connection.peer).is_err_and(Refusal::is_about_the_holder)
         });
         if closed > 0 {
             debug!(closed, "closing connections of certificates that are refused by now");

@@ -17,7 +17,7 @@ use shared::shutdown::Shutdown;
 
 use super::{Registry, Status};
 
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 const DAY: i64 = 86_400;
 /// The bands of the guide, in days left: at most so many, and more than the band before.
 const BANDS: [i64; 5] = [0, 7, 14, 30, 60];

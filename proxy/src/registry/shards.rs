@@ -148,7 +148,7 @@ impl Unsorted {
     }
 
     fn settle(&mut self) {
-        self.entries.sort_unstable_by(|one, other| one.fingerprint.cmp(&other.fingerprint));
+        self.entries.sort_unstable_by_key(|entry| entry.fingerprint);
         self.entries.shrink_to_fit();
         self.names.shrink_to_fit();
     }
