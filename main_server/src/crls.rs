@@ -12,6 +12,9 @@ use shared::{
 use sqlx::PgPool;
 use tokio::time::{sleep, timeout};
 
+/// A connection keeps a buffer as large as what it read last: after a list of so many bytes it is closed.
+const LARGE: usize = 1 << 20;
+
 /// Reads the lists once and keeps reading them until the soft stop. A door that opens after the first reading
 /// need not refuse anybody for want of lists.
 pub async fn open(
@@ -67,7 +70,8 @@ async fn heads(pool: &PgPool) -> Result<Vec<CrlHead>, sqlx::Error> {
 
 /// None if the row is of another number by now; the next look sees that.
 async fn der(pool: &PgPool, head: &CrlHead) -> Result<Option<Vec<u8>>, sqlx::Error> {
-    sqlx::query_scalar!(
+    let mut connection = pool.acquire().await?;
+    let der = sqlx::query_scalar!(
         r#"-- crls.der
         SELECT der AS "der!" FROM crl_registry
         WHERE issuer_name = $1 AND issuer_key_id = $2 AND crl_number = $3::text::numeric"#,
@@ -75,6 +79,10 @@ async fn der(pool: &PgPool, head: &CrlHead) -> Result<Option<Vec<u8>>, sqlx::Err
         head.issuer_key_id,
         head.number
     )
-    .fetch_optional(pool)
-    .await
+    .fetch_optional(&mut *connection)
+    .await?;
+    if der.as_ref().is_some_and(|der| der.len() > LARGE) {
+        connection.close().await?;
+    }
+    Ok(der)
 }

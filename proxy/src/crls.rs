@@ -20,6 +20,9 @@ use crate::{config, registry::SyncError};
 /// Why a certificate was revoked, by the words of RFC 5280 §5.3.1.
 pub type ReasonCode = &'static str;
 
+/// A connection keeps a buffer as large as what it read last: after a list of so many bytes it is closed.
+const LARGE: usize = 1 << 20;
+
 /// The table as a source of lists.
 #[derive(Debug)]
 pub struct CrlTable {
@@ -90,7 +93,8 @@ impl CrlTable {
 
     /// None if the row is of another number by now; the next look sees that.
     async fn der(&self, head: &CrlHead) -> Result<Option<Vec<u8>>, sqlx::Error> {
-        sqlx::query_scalar!(
+        let mut connection = self.pool.acquire().await?;
+        let der = sqlx::query_scalar!(
             r#"-- crls.der
             SELECT der AS "der!" FROM crl_registry
             WHERE issuer_name = $1 AND issuer_key_id = $2 AND crl_number = $3::text::numeric"#,
@@ -98,7 +102,11 @@ impl CrlTable {
             head.issuer_key_id,
             head.number
         )
-        .fetch_optional(&self.pool)
-        .await
+        .fetch_optional(&mut *connection)
+        .await?;
+        if der.as_ref().is_some_and(|der| der.len() > LARGE) {
+            connection.close().await?;
+        }
+        Ok(der)
     }
 }
