@@ -202,6 +202,15 @@ impl Authority {
         &self.services
     }
 
+    /// Each CA with the place of its list, in the order of [`Authority::crls`].
+    pub(crate) fn lists_mut(&mut self) -> [(&Issuer, &mut RevocationList); 3] {
+        [
+            (&self.root, &mut self.crls.root),
+            (&self.clients, &mut self.crls.clients),
+            (&self.services, &mut self.crls.services),
+        ]
+    }
+
     /// The current revocation lists: of the root, of the clients CA, of the services CA.
     #[must_use]
     pub fn crls(&self) -> [&RevocationList; 3] {

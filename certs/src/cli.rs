@@ -1,4 +1,5 @@
-//! The command line: `portcullis-certs init-ca`, `issue KIND NAME`, `renew NAME`, `revoke NAME`.
+//! The command line: `portcullis-certs init-ca`, `issue KIND NAME`, `renew NAME`, `revoke NAME`,
+//! `crl --refresh`.
 //!
 //! In: a verb and, before or after it, the folder of the PKI and the database. Out: words for people, and exit code 0
 //! (done), 1 (refused or failed: the reason is on standard error) or 2 (not understood).
@@ -17,6 +18,7 @@ use shared::{
 
 use crate::{ClientRequest, Host, ServiceRequest, TrustDomain};
 
+mod crl;
 mod database;
 mod init_ca;
 mod issue;
@@ -64,6 +66,15 @@ enum Verb {
     },
     /// Give a client a new certificate and key; the old one may go on for a while
     Renew(Renewal),
+    /// Keep the revocation lists good: sign those that are past half of their life anew, and send them all
+    Crl {
+        /// Sign what is due; to be run daily, by a timer
+        #[arg(long, required = true)]
+        refresh: bool,
+        /// Sign every list anew, due or not
+        #[arg(long)]
+        all: bool,
+    },
     /// Revoke a client, or one certificate, in the database: for ever, and within a second
     Revoke(Revocation),
 }
@@ -187,6 +198,7 @@ fn run(place: &Place, verb: Verb, out: &mut dyn Write) -> anyhow::Result<()> {
             Verb::InitCa { trust_domain } => init_ca::run(place, trust_domain, out).await,
             Verb::Issue { holder } => issue::run(place, holder.request(), out).await,
             Verb::Renew(renewal) => renew::run(place, &renewal, out).await,
+            Verb::Crl { refresh: _, all } => crl::run(place, all, out).await,
             Verb::Revoke(revocation) => revoke::run(place, &revocation, out).await,
         }
     })

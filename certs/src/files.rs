@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use tempfile::Builder;
+use tempfile::{Builder, NamedTempFile};
 
 /// Who may read a file. It is created so, never widened or narrowed afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,19 @@ pub(crate) enum Readers {
 /// Writes a new file: a temporary one beside it, synced, then linked under its name. Refuses an existing name,
 /// also one that appears at the same moment.
 pub(crate) fn write_new(path: &Path, contents: &[u8], readers: Readers) -> io::Result<()> {
-    let folder = folder_of(path);
+    let file = write_beside(path, contents, readers)?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    sync_folder(folder_of(path))
+}
+
+/// Puts other contents in the place of a file, in one step: whoever reads it gets the old ones or the new.
+pub(crate) fn replace(path: &Path, contents: &[u8], readers: Readers) -> io::Result<()> {
+    let file = write_beside(path, contents, readers)?;
+    file.persist(path).map_err(|error| error.error)?;
+    sync_folder(folder_of(path))
+}
+
+fn write_beside(path: &Path, contents: &[u8], readers: Readers) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(".new-");
     #[cfg(unix)]
@@ -31,11 +43,10 @@ pub(crate) fn write_new(path: &Path, contents: &[u8], readers: Readers) -> io::R
     }
     #[cfg(not(unix))]
     let _ = readers;
-    let mut file = builder.tempfile_in(folder)?;
+    let mut file = builder.tempfile_in(folder_of(path))?;
     file.write_all(contents)?;
     file.as_file().sync_all()?;
-    file.persist_noclobber(path).map_err(|error| error.error)?;
-    sync_folder(folder)
+    Ok(file)
 }
 
 /// Creates a folder, and those above it, that only its owner may enter; one that exists is left as it is.

@@ -11,12 +11,13 @@ use std::{
 
 use rcgen::KeyPair;
 use serde::Deserialize;
+use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::{
     Authority, IssueError, Issuer, RevocationList, TrustDomain,
     authority::{CLIENTS, Crls, ROOT, SERVICES},
-    files::{Readers, create_folder, write_new},
+    files::{Readers, create_folder, replace, write_new},
 };
 
 mod holder;
@@ -81,6 +82,20 @@ const FILES: [(&str, Readers); 10] = [
     (SETTINGS, Readers::Everybody),
 ];
 
+/// The lists, in the order of [`Authority::crls`].
+const CRL_FILES: [&str; 3] = ["crl/root.pem", "crl/revoked.pem", "crl/services.pem"];
+
+/// What became of a CA's revocation list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    /// It is good for a while yet.
+    NotDue,
+    /// Signed anew.
+    Signed,
+    /// Due, but the CA's key is not here.
+    KeyAbsent,
+}
+
 impl Authority {
     /// Refuses a folder in which a CA lies already, whole or in part.
     pub fn vacant(dir: &Path) -> Result<(), FolderError> {
@@ -108,6 +123,39 @@ impl Authority {
             }
         }
         Ok(())
+    }
+
+    /// Signs the lists that are past half of their life anew, or `all` of them, where the CA's key is here: the
+    /// next number, the same entries. Each is in its file before the next one is signed. Answers what became of
+    /// each CA's list.
+    pub fn refresh_crls(
+        &mut self,
+        dir: &Path,
+        all: bool,
+    ) -> Result<[(&'static str, Refreshed); 3], FolderError> {
+        let now = OffsetDateTime::now_utc();
+        let mut outcomes = [("", Refreshed::NotDue); 3];
+        for ((issuer, list), (file, outcome)) in
+            self.lists_mut().into_iter().zip(CRL_FILES.into_iter().zip(&mut outcomes))
+        {
+            let half = list.this_update + (list.next_update - list.this_update) / 2;
+            let refreshed = if !all && now < half {
+                Refreshed::NotDue
+            } else if issuer.key().is_none() {
+                Refreshed::KeyAbsent
+            } else {
+                let path = dir.join(file);
+                let next = issuer
+                    .sign_next_crl(list, [])
+                    .map_err(|error| FolderError::Content(path.clone(), Box::new(error)))?;
+                replace(&path, next.pem().as_bytes(), Readers::Everybody)
+                    .map_err(|error| FolderError::Write(path, error))?;
+                *list = next;
+                Refreshed::Signed
+            };
+            *outcome = (issuer.title(), refreshed);
+        }
+        Ok(outcomes)
     }
 
     /// What goes into each of [`FILES`]; nothing for a key that is not here.
@@ -151,9 +199,9 @@ impl Authority {
             issuer(dir, SERVICES, "services-ca")?,
         ];
         let crls = Crls {
-            root: crl(&dir.join("crl/root.pem"))?,
-            clients: crl(&dir.join("crl/revoked.pem"))?,
-            services: crl(&dir.join("crl/services.pem"))?,
+            root: crl(&dir.join(CRL_FILES[0]))?,
+            clients: crl(&dir.join(CRL_FILES[1]))?,
+            services: crl(&dir.join(CRL_FILES[2]))?,
         };
         Ok(Self::from_parts(settings.trust_domain, issuers, crls))
     }

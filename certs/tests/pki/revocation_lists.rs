@@ -58,3 +58,41 @@ fn a_list_takes_effect_on_the_serial_it_names() {
     let refused = verify(&newer, "stolen");
     assert!(refused.error.contains("certificate revoked"), "{refused:?}");
 }
+
+#[test]
+fn a_refresh_signs_the_next_number_with_the_same_entries_and_an_openssl_that_agrees() {
+    let pki = Pki::create();
+    let stolen = pki.issue_client("stolen");
+    // A list that is past half of its life, with an entry.
+    let now = OffsetDateTime::now_utc();
+    let entry = Revoked {
+        serial: stolen.facts().serial.clone(),
+        revoked_at: now - Duration::days(6),
+        reason: RevokedReason::KeyCompromise,
+    };
+    let clients = pki.authority();
+    let old = clients.clients().sign_crl(5, now - Duration::days(6), now + Duration::days(1), &[entry]);
+    std::fs::write(pki.at("crl/revoked.pem"), old.unwrap().pem()).unwrap();
+    std::fs::remove_file(pki.at("ca.key")).unwrap();
+    let before = std::fs::read(pki.at("crl/services.pem")).unwrap();
+
+    let answer = pki.run(&["crl", "--refresh"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(answer.out.contains("clients CA: signed anew, number 6"), "{answer:?}");
+    assert!(answer.out.contains("services CA: good until") && answer.out.contains("INSERT INTO crls"));
+    assert_eq!(std::fs::read(pki.at("crl/services.pem")).unwrap(), before, "not due");
+    let list = openssl(&[
+        "crl",
+        "-in",
+        &pki.at("crl/revoked.pem"),
+        "-noout",
+        "-text",
+        "-CAfile",
+        &pki.at("clients-ca.crt"),
+    ]);
+    assert!(list.error.contains("verify OK") && list.out.contains("Key Compromise"), "{list:?}");
+
+    let all = pki.run(&["crl", "--refresh", "--all"]);
+    assert!(all.out.contains("root CA: due, but its key is not here"), "{all:?}");
+    assert_eq!(pki.authority().crls().map(|list| list.number), [1, 7, 2]);
+}

@@ -1,4 +1,4 @@
-//! The revocation lists of the stack's CAs: re-signed in time, and how an operator revokes by list.
+//! The revocation lists of the stack's CAs, and how an operator revokes by list.
 //!
 //! In: certificates to revoke, lists that were signed elsewhere. Out: the next list of each CA, in the PKI's folder
 //! and in the table `crls`.
@@ -29,7 +29,7 @@ impl Lists {
         Self(Mutex::new(authority.crls().map(Clone::clone)))
     }
 
-    fn current(&self) -> [RevocationList; 3] {
+    pub(super) fn current(&self) -> [RevocationList; 3] {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -37,19 +37,6 @@ impl Lists {
 impl Pki {
     fn issuers(&self) -> [&Issuer; 3] {
         [self.authority.root(), self.authority.clients(), self.authority.services()]
-    }
-
-    /// Re-signs the lists that are past half of their life, whose keys are here, and puts all of them in force: a
-    /// stack that was not started for a week must not find them out of date.
-    pub(super) fn renew_lists(&self) -> anyhow::Result<()> {
-        let now = OffsetDateTime::now_utc();
-        let mut renewed = Vec::new();
-        for (issuer, list) in self.issuers().into_iter().zip(self.lists.current()) {
-            let half = list.this_update + (list.next_update - list.this_update) / 2;
-            let due = now >= half && issuer.key().is_some();
-            renewed.push(if due { issuer.sign_next_crl(&list, [])? } else { list });
-        }
-        self.publish_lists(&renewed)
     }
 
     /// The holders in the PKI's folder whose certificate is on a list, as `clients/NAME` and `services/ROLE/NAME`.
@@ -90,7 +77,7 @@ impl Pki {
     }
 
     /// Writes lists into the PKI's folder and puts them into the table.
-    fn publish_lists(&self, lists: &[RevocationList]) -> anyhow::Result<()> {
+    pub(super) fn publish_lists(&self, lists: &[RevocationList]) -> anyhow::Result<()> {
         for list in lists {
             let index = self.issuers().iter().position(|issuer| {
                 issuer.facts().subject == list.issuer_name

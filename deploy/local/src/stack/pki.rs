@@ -50,7 +50,10 @@ impl Pki {
     /// Reads the authority in this folder, or makes one; puts its revocation lists into the database.
     pub(super) fn open(folder: PathBuf, owner_url: &str) -> anyhow::Result<Self> {
         let authority = if folder.join("ca.toml").exists() {
-            Authority::load(&folder)?
+            let mut authority = Authority::load(&folder)?;
+            // A stack that was not started for a week must not find them out of date.
+            authority.refresh_crls(&folder, false)?;
+            authority
         } else {
             let authority = Authority::create(TrustDomain::default())?;
             authority.save(&folder)?;
@@ -58,7 +61,7 @@ impl Pki {
         };
         let lists = Lists::of(&authority);
         let pki = Self { authority, folder, owner_url: owner_url.to_owned(), lists };
-        pki.renew_lists()?;
+        pki.publish_lists(&pki.lists.current())?;
         Ok(pki)
     }
 
