@@ -80,8 +80,11 @@ impl Sync {
     ) -> Result<Self, SyncError> {
         let options: PgConnectOptions = config.database_url.expose().parse()?;
         let millis = config.statement_timeout.0.as_millis().to_string();
-        let options =
-            options.application_name("portcullis-proxy").options([("statement_timeout", millis.as_str())]);
+        let options = options.application_name("portcullis-proxy").options([
+            ("statement_timeout", millis.as_str()),
+            // what changed lies at the end of an index: only a plan made for these very numbers knows
+            ("plan_cache_mode", "force_custom_plan"),
+        ]);
         let pool = PgPoolOptions::new()
             .max_connections(2)
             .acquire_timeout(config.statement_timeout.0)
