@@ -3,7 +3,7 @@
 //! It is meant for loopback or a private network and asks for no certificate, so that a probe or a
 //! Prometheus needs none. Nothing secret is shown here.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::IntoFuture as _, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use http::header;
@@ -15,6 +15,9 @@ use crate::shutdown::Shutdown;
 
 /// What one check says: how it stands, or why it is not ready.
 pub type CheckResult = Result<String, String>;
+
+/// How long after the soft stop a request that was begun may still take.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 type Check = Box<dyn Fn() -> CheckResult + Send + Sync>;
 
@@ -79,12 +82,18 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let state = Arc::new(Management { readiness, registry, shutdown: shutdown.clone() });
+    let stop = shutdown.clone();
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(state);
-    axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.requested().await }).await?;
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.requested().await });
+    tokio::select! {
+        served = served.into_future() => served?,
+        // Nobody who may connect here can keep the process from ending, by a request that never ends.
+        () = async { shutdown.requested().await; tokio::time::sleep(LAST_ANSWERS).await } => {}
+    }
     Ok(())
 }
 
@@ -106,5 +115,37 @@ async fn metrics(State(state): State<Arc<Management>>) -> impl IntoResponse {
             (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text).into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_does_not_keep_the_process_from_ending() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = Shutdown::new();
+        let serving = serve(listener, Readiness::new(), Registry::default(), shutdown.clone());
+        let serving = shutdown.spawn("management", async move { serving.await.unwrap() });
+
+        let mut endless = TcpStream::connect(address).await.unwrap();
+        endless.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+        // accepted in turn, so that once this one is answered the other is open
+        let mut whole = TcpStream::connect(address).await.unwrap();
+        whole.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        whole.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("ok\n"), "{answer}");
+
+        shutdown.request();
+        tokio::time::timeout(Duration::from_secs(8), serving).await.expect("it ends").unwrap();
+        drop(endless);
     }
 }
