@@ -300,6 +300,57 @@ async fn a_revoked_certificate_without_a_row_stays_revoked_and_does_not_become_u
     assert_eq!(copy.status(B), None);
 }
 
+/// Revokes client_001, whose certificate is A, and forgets its row.
+const REVOKE_AND_FORGET: &str = "
+    UPDATE clients SET status = 'revoked', revocation_reason = 'keyCompromise' WHERE client_id = 'client_001';
+    DELETE FROM clients WHERE client_id = 'client_001'";
+
+#[tokio::test]
+async fn a_revoked_certificate_stays_revoked_for_a_transaction_that_cannot_see_it() {
+    let mut copy = Copy::new();
+    copy.add("client_001", A);
+    let mut earlier = copy.connect().await;
+    earlier.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM clients").await.unwrap();
+    copy.sql(REVOKE_AND_FORGET);
+    let insert = format!(
+        "INSERT INTO clients (client_id, cert_fingerprint, expires_at) VALUES ('client_002', '{A}', 'infinity')"
+    );
+    earlier.execute(sqlx::AssertSqlSafe(insert)).await.unwrap();
+    earlier.execute("COMMIT").await.unwrap();
+
+    copy.sync.sync().await.unwrap();
+    assert_eq!(copy.status(A), Some(Status::Revoked { at: revoked_at(&copy), reason: "keyCompromise" }));
+}
+
+#[tokio::test]
+async fn a_row_that_waited_for_a_revocation_is_refused() {
+    let mut copy = Copy::new();
+    copy.add("client_001", A);
+    let (mut revoking, mut waiting) = (copy.connect().await, copy.connect().await);
+    revoking.execute("BEGIN").await.unwrap();
+    revoking.execute(REVOKE_AND_FORGET).await.unwrap();
+    let insert = format!(
+        "INSERT INTO clients (client_id, cert_fingerprint, expires_at) VALUES ('client_002', '{A}', 'infinity')"
+    );
+    let commit = async {
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks
+            WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut revoking).await.unwrap() {}
+        revoking.execute("COMMIT").await.unwrap();
+    };
+    let (inserted, ()) = tokio::join!(waiting.execute(sqlx::AssertSqlSafe(insert)), commit);
+    let error = inserted.unwrap_err().to_string();
+    assert!(error.contains("stays revoked"), "{error}");
+
+    copy.sync.sync().await.unwrap();
+    assert!(matches!(copy.status(A), Some(Status::Revoked { .. })));
+}
+
+fn revoked_at(copy: &Copy) -> i64 {
+    let at = "SELECT floor(extract(epoch FROM revoked_at))::bigint FROM revoked_fingerprints";
+    psql(&copy.url, at).unwrap().trim().parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_statement_that_changes_every_row_changes_every_row_of_the_copy() {
     let mut copy = Copy::new();
