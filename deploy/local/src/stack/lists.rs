@@ -20,17 +20,21 @@ use super::{Stack, pki::Pki};
 
 /// The newest list of each CA, in the order of [`FILES`].
 #[derive(Debug)]
-pub(super) struct Lists(Mutex<[RevocationList; 3]>);
+pub(super) struct Lists {
+    newest: Mutex<[RevocationList; 3]>,
+    /// Held by whoever makes a list of the newest one.
+    signing: Mutex<()>,
+}
 
 const FILES: [&str; 3] = ["root.pem", "revoked.pem", "services.pem"];
 
 impl Lists {
     pub(super) fn of(authority: &Authority) -> Self {
-        Self(Mutex::new(authority.crls().map(Clone::clone)))
+        Self { newest: Mutex::new(authority.crls().map(Clone::clone)), signing: Mutex::new(()) }
     }
 
     pub(super) fn current(&self) -> [RevocationList; 3] {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -89,7 +93,7 @@ impl Pki {
             fs::write(&written, list.pem())
                 .and_then(|()| fs::rename(&written, &file))
                 .with_context(|| format!("cannot write {}", file.display()))?;
-            self.lists.0.lock().unwrap_or_else(PoisonError::into_inner)[index] = list.clone();
+            self.lists.newest.lock().unwrap_or_else(PoisonError::into_inner)[index] = list.clone();
         }
         super::block_on(|| async {
             let mut database = PgConnection::connect(&self.owner_url).await?;
@@ -105,6 +109,8 @@ impl Stack {
         let der = CertificateDer::from_pem_file(certificate)
             .with_context(|| format!("no certificate in {}", certificate.display()))?;
         let revoked = Certificate::parse(&der)?;
+        // Two at once would each leave out whom the other revokes.
+        let _one_after_the_other = self.pki.lists.signing.lock().unwrap_or_else(PoisonError::into_inner);
         for (issuer, list) in self.pki.issuers().into_iter().zip(self.pki.lists.current()) {
             if issued(issuer, &revoked) {
                 let revoked_at = OffsetDateTime::now_utc();
