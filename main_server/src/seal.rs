@@ -21,7 +21,9 @@ pub struct SealingFailed;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// Its key is not in the ring; it may be put back.
-    #[error("sealed under key {0:?}, which is not in the key ring: put it back and redrive")]
+    #[error(
+        "sealed under key {0:?}, which is not in the key ring: put it back, and the next attempt opens it"
+    )]
     UnknownKey(String),
     /// Not what was sealed for this row.
     #[error("does not open: it was changed, or it belongs to another row, or its key was replaced")]

@@ -39,9 +39,9 @@ pub(super) async fn read_json<T: DeserializeOwned>(
         }
     };
     let value = serde_json::from_slice(&bytes).map_err(|error| {
-        // Position and kind only: the text of the error may quote a message.
+        // It names the field, and may quote its value: to whoever sent it, and to no log.
         let code = if error.is_data() { Code::InvalidField } else { Code::InvalidJson };
-        Problem::new(code, format!("line {}, column {}", error.line(), error.column()))
+        Problem::new(code, error.to_string())
     })?;
     Ok((value, bytes.len()))
 }

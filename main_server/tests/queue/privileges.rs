@@ -63,3 +63,31 @@ async fn operators_see_the_state_and_set_the_rules_and_see_no_content() {
     assert_eq!(proxy.as_deref(), Some(INSUFFICIENT_PRIVILEGE));
     stack.end().await;
 }
+
+#[tokio::test]
+async fn nobody_moves_a_revocation_list_away_to_put_a_lower_number_in_its_place() {
+    let stack = Stack::new().await;
+    let insert = |number: &str| {
+        format!(
+            "INSERT INTO crls VALUES ('\\x01', '\\x02', '{number}', now(), now() + interval '1 day', '\\x03')"
+        )
+    };
+    for statement in [
+        "UPDATE crls SET issuer_key_id = '\\x00'",
+        "UPDATE crls SET issuer_name = '\\x00'",
+        "DELETE FROM crls",
+        "TRUNCATE crls",
+    ] {
+        let refusal = stack.refusal("portcullis_operator", statement).await;
+        assert_eq!(refusal.as_deref(), Some(INSUFFICIENT_PRIVILEGE), "{statement}");
+    }
+    let publish = format!("{}; UPDATE crls SET crl_number = 8, der = '\\x04'", insert("7"));
+    assert_eq!(stack.refusal("portcullis_operator", &publish).await, None);
+    let lower = format!("{publish}; UPDATE crls SET crl_number = 7");
+    // no number is above it, so that no list could ever follow
+    for refused in [lower, insert("NaN")] {
+        let refusal = stack.refusal("portcullis_operator", &refused).await;
+        assert_eq!(refusal.as_deref(), Some("23514"), "{refused}");
+    }
+    stack.end().await;
+}
