@@ -1,6 +1,7 @@
 //! Which revocation lists are believed, and that a refused one changes nothing.
 
 mod forge;
+mod table;
 mod files;
 mod urls;
 mod size;

@@ -54,7 +54,12 @@ struct Book {
     rows: HashMap<(Vec<u8>, Vec<u8>), Offer>,
     troubles: BTreeMap<Origin, String>,
     late: BTreeSet<String>,
-    settled: bool,
+    /// How many bundles were believed since the first.
+    bundle: u64,
+    /// The bundle for whose CAs the table is being read.
+    reading: u64,
+    /// The bundle for whose CAs it was read whole.
+    settled: Option<u64>,
 }
 
 impl fmt::Debug for RevocationLists {
@@ -96,11 +101,14 @@ impl RevocationLists {
         {
             // A list that is being loaded would put the old places back.
             let _turn = self.turn.lock().await;
-            let authorities = bundle.authorities().iter().chain(&self.further).cloned().collect();
-            let next = self.current.load().believing(authorities, &self.config);
-            self.book().settled = false;
-            self.current.store(Arc::new(next));
+            let authorities: Vec<_> = bundle.authorities().iter().chain(&self.further).cloned().collect();
+            let mut book = self.book();
+            book.bundle += 1;
+            // A CA that comes back has lost its list: every source gives it again.
+            book.rows.clear();
+            self.current.rcu(|crls| crls.believing(authorities.clone(), &self.config));
         }
+        self.urls.lock().await.forget();
         self.read_files_anew().await;
     }
 
@@ -123,7 +131,9 @@ impl RevocationLists {
     /// Which rows of the table to fetch: those of CAs known here that are new, or that were refused a while ago.
     #[must_use]
     pub fn wanted(&self, heads: Vec<CrlHead>) -> Vec<CrlHead> {
-        let (crls, book) = (self.current.load(), self.book());
+        let mut book = self.book();
+        book.reading = book.bundle;
+        let crls = self.current.load();
         let wanted = |head: &CrlHead| {
             let offer = book.rows.get(&(head.issuer_name.clone(), head.issuer_key_id.clone()));
             crls.knows(&head.issuer_name, &head.issuer_key_id)
@@ -152,15 +162,25 @@ impl RevocationLists {
     pub fn table_read(&self, outcome: Result<(), impl fmt::Display>) {
         let outcome = outcome.map_err(|error| CrlFault::Unreadable(error.to_string()));
         self.record(Origin::Table, &outcome);
-        let first = outcome.is_ok() && !std::mem::replace(&mut self.book().settled, true);
-        if first {
-            self.current.rcu(|crls| Crls::clone(crls).settle());
+        if outcome.is_ok() && self.settle() {
             for place in self.current.load().places().filter(|one| matches!(one.state, State::Missing)) {
                 let issuer = place.name();
                 warn!(issuer, missing = ?self.config.missing, "this CA has no revocation list (crl.missing)");
             }
         }
         self.note_late();
+    }
+
+    /// True if this was the first whole reading for the CAs that are believed now. One that began for an earlier
+    /// bundle did not ask for the lists of all of them.
+    fn settle(&self) -> bool {
+        let mut book = self.book();
+        let first = book.reading == book.bundle && book.settled != Some(book.bundle);
+        if first {
+            book.settled = Some(book.bundle);
+            self.current.rcu(|crls| Crls::clone(crls).settle());
+        }
+        first
     }
 
     /// Loads whatever a source holds, off the runtime's threads. A fault is logged when it is another than before.

@@ -51,6 +51,11 @@ impl Urls {
         let tls = if config.urls.is_empty() { None } else { Some(tls_config(config)?) };
         Ok(Self { tls, etags: BTreeMap::new() })
     }
+
+    /// Has every list sent again.
+    pub(super) fn forget(&mut self) {
+        self.etags.clear();
+    }
 }
 
 /// A client without a certificate that believes servers under `crl.urls_ca`.

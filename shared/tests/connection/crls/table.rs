@@ -1,0 +1,103 @@
+//! The table as a source: what is asked for, and what holds before, between and after readings.
+
+use std::sync::Arc;
+
+use certs::{Authority, RevocationList};
+use prometheus_client::registry::Registry;
+use shared::tls::{
+    BundleKind, TrustBundle,
+    crl::{CrlConfig, CrlHead, RevocationLists, Standing},
+};
+
+use super::{Scene, revoked};
+use crate::support::{authority, bundle};
+
+fn trusting(authority: &Authority) -> TrustBundle {
+    bundle(BundleKind::AnyAuthority, &[authority.clients().certificate_pem()]).unwrap()
+}
+
+fn lists(scene: &Scene) -> Arc<RevocationLists> {
+    let bundle = trusting(&scene.authority);
+    RevocationLists::open(&CrlConfig::default(), &bundle, &mut Registry::default(), |_| {}).unwrap()
+}
+
+fn head(list: &RevocationList) -> CrlHead {
+    let (issuer_name, issuer_key_id) = (list.issuer_name.clone(), list.issuer_key_id.clone());
+    CrlHead { issuer_name, issuer_key_id, number: list.number.to_string() }
+}
+
+/// One reading of a table that has these lists; answers how many were fetched.
+async fn read(lists: &Arc<RevocationLists>, table: &[&RevocationList]) -> usize {
+    let wanted = lists.wanted(table.iter().map(|list| head(list)).collect());
+    let fetched = wanted.len();
+    for row in wanted {
+        let list = table.iter().find(|list| head(list) == row).unwrap();
+        lists.offer_row(row, list.der().to_vec()).await;
+    }
+    lists.table_read(Ok::<_, String>(()));
+    fetched
+}
+
+fn next_list(scene: &Scene) -> RevocationList {
+    let [_, first, _] = scene.authority.crls();
+    scene.authority.clients().sign_next_crl(first, [revoked(&scene.leaf)]).unwrap()
+}
+
+#[tokio::test]
+async fn a_list_is_fetched_when_its_number_is_new_and_its_ca_is_known() {
+    let scene = Scene::new();
+    let lists = lists(&scene);
+    assert_eq!(lists.judge(&scene.peer), Standing::Stale, "not read yet");
+    let table = scene.authority.crls();
+    assert_eq!(read(&lists, &table).await, 1, "the root's and the services' are not for this door");
+    assert_eq!(lists.judge(&scene.peer), Standing::Clear);
+    assert_eq!(read(&lists, &table).await, 0);
+    let next = next_list(&scene);
+    assert_eq!(read(&lists, &[table[0], &next, table[2]]).await, 1);
+    assert!(matches!(lists.judge(&scene.peer), Standing::Revoked(_)));
+    read(&lists, &[]).await;
+    assert!(matches!(lists.judge(&scene.peer), Standing::Revoked(_)), "a deleted row changes nothing");
+}
+
+#[tokio::test]
+async fn an_unusable_list_clears_nobody_unless_there_was_a_good_one() {
+    let scene = Scene::new();
+    let (good, next) = (scene.authority.crls()[1], next_list(&scene));
+    for (before, standing) in [(None, Standing::Stale), (Some(good), Standing::Clear)] {
+        let lists = lists(&scene);
+        read(&lists, before.as_slice()).await;
+        let [row] = &lists.wanted(vec![head(&next)])[..] else { panic!("one is wanted") };
+        lists.offer_row(row.clone(), next.der()[1..].to_vec()).await;
+        lists.table_read(Ok::<_, String>(()));
+        assert_eq!(lists.judge(&scene.peer), standing);
+        assert_eq!(lists.readiness().is_ok(), standing == Standing::Clear);
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_lost_changes_nothing() {
+    let scene = Scene::new();
+    let lists = lists(&scene);
+    lists.table_read(Err("lost"));
+    assert_eq!(lists.judge(&scene.peer), Standing::Stale);
+    read(&lists, &[&next_list(&scene)]).await;
+    lists.table_read(Err("lost"));
+    assert!(matches!(lists.judge(&scene.peer), Standing::Revoked(_)));
+    assert!(lists.readiness().unwrap().contains("the table crls: cannot be read: lost"));
+}
+
+#[tokio::test]
+async fn a_ca_that_is_believed_again_is_not_clear_before_its_list_was_read_again() {
+    let scene = Scene::new();
+    let (lists, next) = (lists(&scene), next_list(&scene));
+    read(&lists, &[&next]).await;
+    lists.believe(&trusting(&authority())).await;
+    read(&lists, &[&next]).await;
+    // a reading that began before does not know which lists are wanted now
+    assert_eq!(lists.wanted(vec![head(&next)]), []);
+    lists.believe(&trusting(&scene.authority)).await;
+    lists.table_read(Ok::<_, String>(()));
+    assert_eq!(lists.judge(&scene.peer), Standing::Stale);
+    assert_eq!(read(&lists, &[&next]).await, 1);
+    assert!(matches!(lists.judge(&scene.peer), Standing::Revoked(_)));
+}
