@@ -300,7 +300,7 @@ async fn a_revoked_certificate_without_a_row_stays_revoked_and_does_not_become_u
     assert_eq!(copy.status(B), None);
 }
 
-/// Revokes client_001, whose certificate is A, and forgets its row.
+/// Revokes `client_001`, whose certificate is A, and forgets its row.
 const REVOKE_AND_FORGET: &str = "
     UPDATE clients SET status = 'revoked', revocation_reason = 'keyCompromise' WHERE client_id = 'client_001';
     DELETE FROM clients WHERE client_id = 'client_001'";
