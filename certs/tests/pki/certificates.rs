@@ -1,6 +1,6 @@
 //! Certificates, as `openssl` sees them.
 
-use certs::{ClientRequest, Host, IssueError, KeyUsage, LeafRequest, ServiceRequest};
+use certs::{Authority, ClientRequest, Host, IssueError, KeyUsage, LeafRequest, ServiceRequest, TrustDomain};
 use shared::identity::{Role, SpiffeId};
 use time::{Duration, OffsetDateTime};
 
@@ -174,16 +174,23 @@ fn a_certificate_is_valid_at_once_even_where_the_clock_is_behind() {
 
 #[test]
 fn a_certificate_never_outlives_its_issuer() {
-    let authority = Pki::create().authority();
-    for days in [1827, 100_000, u32::MAX] {
-        let request = ClientRequest { days, ..ClientRequest::default() };
-        let refused = authority.issue_client(&name("client_001"), &request);
-        assert!(matches!(refused, Err(IssueError::OutlivesIssuer { .. })), "{days}");
+    // An hour ago: the CA ends within a day, not on the edge of one, however long this takes.
+    let made = OffsetDateTime::now_utc() - Duration::hours(1);
+    let authority = Authority::create_at(TrustDomain::default(), made).unwrap();
+    let issuer_ends = authority.clients().facts().validity.not_after;
+    assert_eq!(issuer_ends, (made + Duration::days(1826)).unix_timestamp());
+    let issue = |days| {
+        authority.issue_client(&name("client_001"), &ClientRequest { days, ..ClientRequest::default() })
+    };
+    for days in [1826, 1827, 100_000, u32::MAX] {
+        let refused = issue(days);
+        assert!(
+            matches!(refused, Err(IssueError::OutlivesIssuer { days_left: 1825, .. })),
+            "{days}: {refused:?}"
+        );
     }
-    let request = ClientRequest { days: 1826, ..ClientRequest::default() };
-    assert!(authority.issue_client(&name("client_001"), &request).is_ok_and(|issued| {
-        issued.facts().validity.not_after <= authority.clients().facts().validity.not_after
-    }));
+    let longest = issue(1825).unwrap().facts().validity.not_after;
+    assert!(longest <= issuer_ends && issuer_ends - longest < 86_400, "{longest} of {issuer_ends}");
 }
 
 #[test]
