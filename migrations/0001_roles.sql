@@ -28,6 +28,12 @@ BEGIN
 END
 $$;
 
+-- A stolen login of ours should not be able to fill the disk with tables of its own.
+DO $$
+BEGIN
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+END
+$$;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO portcullis_proxy, portcullis_server, portcullis_operator;
 GRANT USAGE, CREATE ON SCHEMA public TO portcullis_owner;

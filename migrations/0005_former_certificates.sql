@@ -190,6 +190,11 @@ AS $$
 DECLARE
     named text := normalise_fingerprint(revoke_certificate.fingerprint);
 BEGIN
+    -- As renew_client does: the client's row is the lock of all its certificates.
+    PERFORM FROM clients c
+        WHERE c.cert_fingerprint = named
+           OR c.client_id IN (SELECT f.client_id FROM former_certificates f WHERE f.cert_fingerprint = named)
+        FOR UPDATE;
     RETURN QUERY
         UPDATE clients c SET status = 'revoked', reason_code = revoke_certificate.reason_code,
             revocation_reason = coalesce(revoke_certificate.comment, c.revocation_reason)

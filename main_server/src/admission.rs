@@ -112,7 +112,7 @@ pub fn authorize(
             return Err(revoked(registration.reason_code.as_deref().unwrap_or("unspecified")));
         }
     }
-    if seconds(now) > registration.expires_at {
+    if seconds(now) >= registration.expires_at {
         return Err(refuse(Code::CertificateExpired, "the registration has expired"));
     }
     if (registration.role, &registration.name) != (*role, name) {

@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use shared::config::DatabaseUrl;
 
 use crate::{Config, database::migrate, seal::new_keyring};
 
@@ -11,7 +12,7 @@ use crate::{Config, database::migrate, seal::new_keyring};
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Bring a database to this version's schema
-    Migrate(Database),
+    Migrate(Target),
     /// Make a key ring with one key; refuses to overwrite
     NewKeyring {
         /// Where to write it (mode 0600)
@@ -22,12 +23,14 @@ pub enum Verb {
 
 /// Which database.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct Database {
+pub struct Target {
     /// A libpq URI; the user must be able to create roles and tables
-    #[arg(long, value_name = "URL")]
-    database_url: Option<String>,
-    /// Take it from the server's configuration file
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<DatabaseUrl>,
+    /// Allow a database over TCP without sslmode=verify-full
+    #[arg(long)]
+    unsafe_plaintext_database: bool,
+    /// Take it from the server's configuration file instead
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -37,7 +40,7 @@ impl Verb {
     #[must_use]
     pub fn run(self) -> ExitCode {
         let done = match self {
-            Self::Migrate(database) => database.migrate(),
+            Self::Migrate(target) => target.migrate(),
             Self::NewKeyring { file } => new_keyring(&file).map_err(anyhow::Error::from),
         };
         match done {
@@ -51,14 +54,20 @@ impl Verb {
     }
 }
 
-impl Database {
+impl Target {
     fn migrate(self) -> anyhow::Result<()> {
-        let url = match (self.database_url, self.config) {
-            (Some(url), _) => url,
-            (None, Some(file)) => shared::config::load::<Config>(&file)?.database.url.expose().to_owned(),
-            (None, None) => anyhow::bail!("give --database-url or --config"),
+        let url = match (self.config, self.database_url) {
+            (Some(file), _) => shared::config::load::<Config>(&file)?.database.url,
+            (None, Some(url)) => {
+                let checked = url.check(self.unsafe_plaintext_database).map_err(|fault| {
+                    fault.replace("unsafe_plaintext_database = true", "--unsafe-plaintext-database")
+                });
+                checked.map_err(|fault| anyhow::anyhow!("--database-url {fault}"))?;
+                url
+            }
+            (None, None) => anyhow::bail!("give --config, --database-url or DATABASE_URL"),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.context("cannot start")?.block_on(migrate(&url))
+        runtime.context("cannot start")?.block_on(migrate(url.expose()))
     }
 }

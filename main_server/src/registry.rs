@@ -37,7 +37,7 @@ pub struct Registration {
     pub role: Role,
     /// Whether it may speak.
     pub status: Status,
-    /// Last moment of the registration, Unix seconds.
+    /// When the registration ends, Unix seconds: from then on it is refused.
     pub expires_at: i64,
     /// RFC 5280 reason, if revoked.
     pub reason_code: Option<String>,

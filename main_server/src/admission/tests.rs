@@ -38,7 +38,7 @@ fn registration() -> Registration {
         name: "proxy-1".parse().unwrap(),
         role: Role::Proxy,
         status: Status::Active,
-        expires_at: NOW,
+        expires_at: NOW + 1,
         reason_code: None,
     }
 }
@@ -79,7 +79,7 @@ fn the_registry_has_the_last_word() {
     assert_eq!(judged(with(Status::Revoked)), Err(Code::CertificateRevoked));
     assert_eq!(judged(with(Status::Suspended)), Err(Code::ClientSuspended));
     assert_eq!(judged(with(Status::Expired)), Err(Code::CertificateExpired));
-    let ended = Registration { expires_at: NOW - 1, ..registration() };
+    let ended = Registration { expires_at: NOW, ..registration() };
     assert_eq!(judged(Some(ended)), Err(Code::CertificateExpired));
     let other_name = Registration { name: "proxy-2".parse().unwrap(), ..registration() };
     assert_eq!(judged(Some(other_name)), Err(Code::CertificateMismatch));

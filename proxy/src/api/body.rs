@@ -16,7 +16,9 @@ use crate::{config::MessageLimits, routes::Edge};
 pub(super) fn check_headers(headers: &HeaderMap, limits: &MessageLimits) -> Result<(), Problem> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"));
     let content_type = text(header::CONTENT_TYPE);
-    if !content_type.is_some_and(is_json) {
+    // Two of them are two readings of one body.
+    let single = headers.get_all(header::CONTENT_TYPE).iter().count() == 1;
+    if !(single && content_type.is_some_and(is_json)) {
         let found = content_type.unwrap_or("none");
         return Err(Problem::new(
             Code::UnsupportedMediaType,
@@ -24,8 +26,9 @@ pub(super) fn check_headers(headers: &HeaderMap, limits: &MessageLimits) -> Resu
         )
         .with("field", "Content-Type"));
     }
-    if let Some(encoding) = text(header::CONTENT_ENCODING).filter(|one| !one.eq_ignore_ascii_case("identity"))
-    {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut encodings = encodings.map(|value| value.to_str().unwrap_or("(not text)"));
+    if let Some(encoding) = encodings.find(|one| !one.eq_ignore_ascii_case("identity")) {
         return Err(Problem::new(
             Code::UnsupportedMediaType,
             format!("content encoding {encoding:?} is not read here: send the body as it is"),

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use shared::{
     shutdown::Shutdown,
-    wire::submit::{SubmitResponse, SubmitResult, SubmittedMessage},
+    wire::submit::{SubmitOutcome, SubmitResponse, SubmitResult, SubmittedMessage},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -68,15 +68,44 @@ impl Dispatcher {
 }
 
 impl Sender {
-    async fn send(self, mut batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
+    /// Sends a batch to its end. One that a main server refuses as a whole, for its size or its shape, is halved
+    /// until the message at fault stands alone: it is rejected, and its neighbours are stored.
+    async fn send(self, batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            let mut refused = self.send_part(part).await;
+            if refused.len() > 1 {
+                let right = refused.split_off(refused.len() / 2);
+                parts.extend([right, refused]);
+            } else if let Some(alone) = refused.pop() {
+                let result = SubmitResult {
+                    message_id: alone.message.message_id,
+                    outcome: SubmitOutcome::Rejected,
+                    code: None,
+                    queued_at: None,
+                };
+                reply(vec![alone], vec![result]);
+            }
+        }
+    }
+
+    /// Sends until it is answered or its time is over; answers the batch itself if it was refused as a whole.
+    async fn send_part(&self, mut batch: Vec<Waiting>) -> Vec<Waiting> {
         let mut pause = FIRST_PAUSE;
         let mut attempts = 0;
         loop {
             drop_answered(&mut batch);
             // The youngest message decides for how long the batch is worth sending.
-            let Some(deadline) = batch.iter().map(|waiting| waiting.deadline).max() else { return };
+            let Some(deadline) = batch.iter().map(|waiting| waiting.deadline).max() else { return batch };
             match self.attempt(&batch, deadline).await {
-                Ok(response) => return reply(batch, response.results),
+                Ok(response) => {
+                    reply(batch, response.results);
+                    return Vec::new();
+                }
+                Err(Unanswered::Refused(status)) => {
+                    error!(%status, messages = batch.len(), "a main server refused a batch as a whole");
+                    return batch;
+                }
                 Err(error) => {
                     attempts += 1;
                     self.metrics.upstream_failures.inc();

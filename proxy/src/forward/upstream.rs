@@ -57,6 +57,9 @@ pub(crate) enum Unanswered {
     /// Answered with something else than results.
     #[error("main server answered {0}")]
     Status(StatusCode),
+    /// It cannot take this batch, now or later: too large for it, or not of the shape that it knows.
+    #[error("main server refused the batch with {0}")]
+    Refused(StatusCode),
     /// The answer, or the batch, is not of the agreed shape.
     #[error("main server's answer cannot be read: {0}")]
     Unreadable(String),
@@ -163,18 +166,22 @@ impl Upstream {
     async fn send(&self, url: &Url, body: Vec<u8>, limit: Duration) -> Result<Response, Unanswered> {
         let request = self.client.post(url.clone()).timeout(limit).body(body);
         let response = request.header(header::CONTENT_TYPE, "application/json").send().await?;
-        if response.status().is_success() {
-            return Ok(response);
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            status @ (StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE) => {
+                Err(Unanswered::Refused(status))
+            }
+            status => Err(Unanswered::Status(status)),
         }
-        Err(Unanswered::Status(response.status()))
     }
 
     /// Logs once when a server stops answering, and once when it answers again.
     fn note(&self, result: &Result<SubmitResponse, Unanswered>) {
-        let was = self.answers.swap(result.is_ok(), Relaxed);
+        let answers = matches!(result, Ok(_) | Err(Unanswered::Refused(_)));
+        let was = self.answers.swap(answers, Relaxed);
         match result {
             Ok(_) if !was => info!(server = %self.url, "main server answers"),
-            Err(error) if was => warn!(server = %self.url, %error, "main server does not answer"),
+            Err(error) if was && !answers => warn!(server = %self.url, %error, "main server does not answer"),
             _ => {}
         }
     }

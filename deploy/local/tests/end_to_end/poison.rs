@@ -63,3 +63,34 @@ fn a_poisonous_message_among_a_hundred_is_refused_alone() {
     assert_eq!(undelivered(&stack, &accepted(&answers)), BTreeSet::new());
     assert_eq!(stack.delivered().unwrap().len(), 99);
 }
+
+#[test]
+fn a_batch_that_is_too_large_for_its_main_server_is_halved_and_nobody_is_refused() {
+    const SENDERS: u64 = 20;
+    let upstream = "[upstream]\nin_flight = 1\ntimeout = '2m'\nretry_for = '2m'";
+    let few = options()
+        .proxy_config(upstream)
+        .main_server_config("[requests]\nitems = 3")
+        .worker_config("[delivery]\nbatch = 3");
+    let stack = Stack::start(few).unwrap();
+    let (proxy, main_server) = (&stack.proxies[0].process, &stack.main_servers[0].process);
+    let sender = Sender::new(&stack);
+    let url = sender.at("/api/v1/messages");
+    let post = || Curl::of(&sender.client).with("--max-time", "120").post(&url, MESSAGE).unwrap();
+
+    main_server.signal(Signal::STOP);
+    let answers: Vec<_> = thread::scope(|scope| {
+        let mut posts = vec![scope.spawn(post)];
+        wait_until_waiting(proxy, 1);
+        posts.extend((1..SENDERS).map(|_| scope.spawn(post)));
+        wait_until_waiting(proxy, SENDERS);
+        main_server.signal(Signal::CONT);
+        posts.into_iter().map(|post| post.join().unwrap()).collect()
+    });
+
+    for answer in &answers {
+        assert_eq!(answer.status, 202, "{answer:?}");
+    }
+    assert_eq!(metric(main_server, "portcullis_queue_submit_total{outcome=\"queued\"}"), SENDERS);
+    assert_eq!(undelivered(&stack, &accepted(&answers)), BTreeSet::new());
+}
