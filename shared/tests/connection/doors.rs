@@ -13,7 +13,7 @@ use crate::support::{OpenDoor, client_request, expired};
 
 /// Longer than any deadline in here: reaching it means that the door never did what it should.
 const NEVER: Duration = Duration::from_secs(30);
-const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+pub(crate) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 fn short() -> Limits {
     Limits {
@@ -34,7 +34,7 @@ async fn read_to_close(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Stri
 }
 
 /// Reads one answer of a kept-alive connection.
-async fn read_answer(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+pub(crate) async fn read_answer(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut text = Vec::new();
     while !text.ends_with(b"hello") {
         let byte = timeout(NEVER, stream.read_u8()).await.unwrap().unwrap();
@@ -175,24 +175,4 @@ async fn ask(door: &OpenDoor, leaf: &certs::Leaf) -> io::Result<Vec<u8>> {
     let read = stream.read(&mut first).await?;
     first.truncate(read);
     Ok(first)
-}
-
-#[tokio::test]
-async fn resumption_is_offered_only_where_it_is_checked_again() {
-    for (handshake, resumed) in [
-        (Handshake::Explain, rustls::HandshakeKind::Resumed),
-        (Handshake::Strict, rustls::HandshakeKind::Full),
-    ] {
-        let door = OpenDoor::open(handshake, Limits::default()).await;
-        let leaf = door.client().leaf;
-        let config = std::sync::Arc::new(crate::support::client_config(&door.authority, &leaf, b"http/1.1"));
-        let mut kinds = Vec::new();
-        for _ in 0..2 {
-            let mut stream = door.knock_with(config.clone()).await.unwrap();
-            stream.write_all(GET).await.unwrap();
-            assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 200"));
-            kinds.push(stream.get_ref().1.handshake_kind());
-        }
-        assert_eq!(kinds, [Some(rustls::HandshakeKind::Full), Some(resumed)]);
-    }
 }

@@ -7,4 +7,5 @@ mod support;
 mod paths;
 mod bundles;
 mod doors;
+mod resumption;
 mod crls;

@@ -10,7 +10,7 @@ use axum::{
 use certs::{Authority, ClientRequest, Host, Issued, Leaf, LeafRequest, ServiceRequest, TrustDomain};
 use prometheus_client::registry::Registry;
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
     pki_types::{CertificateDer, ServerName},
 };
 use shared::{
@@ -62,23 +62,30 @@ pub(crate) fn bundle(kind: BundleKind, pems: &[&str]) -> Result<TrustBundle, Str
 
 /// A running door of a service, with its authority.
 pub(crate) struct OpenDoor {
-    pub(crate) authority: Authority,
+    pub(crate) authority: Arc<Authority>,
     pub(crate) address: SocketAddr,
     pub(crate) connections: Arc<Connections>,
     pub(crate) shutdown: Shutdown,
-    _folder: TempDir,
+    tls: Arc<ArcSwap<DoorTls>>,
+    handshake: Handshake,
+    folder: TempDir,
 }
 
 impl OpenDoor {
     pub(crate) async fn open(handshake: Handshake, limits: Limits) -> Self {
-        let authority = authority();
+        Self::open_of(Arc::new(authority()), handshake, limits).await
+    }
+
+    /// A door whose certificate, for the same names as any other's here, is of this authority.
+    pub(crate) async fn open_of(authority: Arc<Authority>, handshake: Handshake, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let tls = door_files(&authority, folder.path(), handshake);
+        write_files(&authority, folder.path());
+        let tls = Arc::new(ArcSwap::from_pointee(read_files(&authority, folder.path(), handshake)));
         let shutdown = Shutdown::new();
         let connections = Arc::new(Connections::new());
         let door = Door::new(
             "test",
-            Arc::new(ArcSwap::from_pointee(tls)),
+            tls.clone(),
             limits,
             connections.clone(),
             DoorMetrics::register(&mut Registry::default()),
@@ -90,7 +97,13 @@ impl OpenDoor {
             .route("/", get(|| async { "hello" }))
             .route("/refuse", post(|| async { (axum::http::StatusCode::FORBIDDEN, "no") }));
         shutdown.spawn("door", door.serve(listener, router));
-        Self { authority, address, connections, shutdown, _folder: folder }
+        Self { authority, address, connections, shutdown, tls, handshake, folder }
+    }
+
+    /// Reads the same files again, as a running service does on SIGHUP.
+    pub(crate) fn reload(&self) {
+        let tls = read_files(&self.authority, self.folder.path(), self.handshake);
+        self.tls.store(Arc::new(tls));
     }
 
     pub(crate) fn client(&self) -> Issued {
@@ -98,7 +111,7 @@ impl OpenDoor {
     }
 
     pub(crate) async fn knock(&self, leaf: &Leaf, alpn: &[u8]) -> std::io::Result<TlsStream<TcpStream>> {
-        let config = Arc::new(client_config(&self.authority, leaf, alpn));
+        let config = Arc::new(client_config(&self.authority, leaf, alpn, rustls::ALL_VERSIONS));
         self.knock_with(config).await
     }
 
@@ -111,22 +124,34 @@ impl OpenDoor {
     }
 }
 
-fn door_files(authority: &Authority, folder: &Path, handshake: Handshake) -> DoorTls {
+fn identity_in(folder: &Path) -> Identity {
+    Identity { certificate: folder.join("p.crt"), key: folder.join("p.key") }
+}
+
+fn write_files(authority: &Authority, folder: &Path) {
     let request = ServiceRequest { hosts: Host::loopback(), ..ServiceRequest::default() };
     let issued = authority.issue_service(Role::Proxy, &name("proxy-1"), &request).unwrap();
-    let (certificate, key) = (folder.join("p.crt"), folder.join("p.key"));
-    std::fs::write(&certificate, issued.leaf.certificate_pem()).unwrap();
-    std::fs::write(&key, issued.leaf.key().pem()).unwrap();
+    let files = identity_in(folder);
+    std::fs::write(files.certificate, issued.leaf.certificate_pem()).unwrap();
+    std::fs::write(files.key, issued.leaf.key().pem()).unwrap();
+}
+
+fn read_files(authority: &Authority, folder: &Path, handshake: Handshake) -> DoorTls {
     let clients = bundle(BundleKind::AnyAuthority, &[authority.clients().certificate_pem()]).unwrap();
-    door_tls(&Identity { certificate, key }, ClientVerifier::new(Arc::new(clients), handshake)).unwrap()
+    door_tls(&identity_in(folder), ClientVerifier::new(Arc::new(clients), handshake)).unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test stands outside and may connect as it likes")]
-pub(crate) fn client_config(authority: &Authority, leaf: &Leaf, alpn: &[u8]) -> ClientConfig {
+pub(crate) fn client_config(
+    authority: &Authority,
+    leaf: &Leaf,
+    alpn: &[u8],
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(root(authority)).unwrap();
     let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_client_auth_cert(leaf.chain().to_vec(), leaf.key().der().unwrap())
