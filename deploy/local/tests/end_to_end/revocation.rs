@@ -7,6 +7,7 @@
 mod afterwards;
 mod overlap;
 mod in_force;
+mod in_flight;
 
 use local::{Answer, Client, Curl, Stack, eventually};
 use rustls::HandshakeKind;
