@@ -192,9 +192,6 @@ impl Configuration for Config {
         config.message.check(source);
         config.upstream.check(source);
         config.limits.check(source);
-        if let Err(text) = config.log.check() {
-            source.fault("log.level", text);
-        }
         config
     }
 

@@ -32,6 +32,9 @@ pub trait Configuration: Sized + Debug + Send + 'static {
 pub fn load<C: Configuration>(file: &Path) -> Result<C, Faults> {
     let mut source = Source::read(file)?;
     let config = C::read(&mut source);
+    if let Err(text) = config.log().check() {
+        source.fault("log.level", text);
+    }
     source.finish()?;
     Ok(config)
 }

@@ -116,9 +116,6 @@ impl Configuration for Config {
         if !(1..=10_000_000).contains(&config.sink.recent_ids) {
             source.fault("sink.recent_ids", "must be 1 to 10000000; each takes about 50 bytes of memory");
         }
-        if let Err(text) = config.log.check() {
-            source.fault("log.level", text);
-        }
         config
     }
 

@@ -10,9 +10,6 @@ impl Config {
         if let Err(text) = self.database.url.check(self.database.unsafe_plaintext_database) {
             source.fault("database.url", text);
         }
-        if let Err(text) = self.log.check() {
-            source.fault("log.level", text);
-        }
         self.limits.check(source);
         let spans = [
             ("database.acquire_timeout", self.database.acquire_timeout),
