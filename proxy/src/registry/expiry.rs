@@ -95,7 +95,7 @@ impl Collector for Exported {
         }
         let mut buckets: Vec<_> =
             BUCKETS.iter().zip(counted.buckets).map(|(days, count)| (seconds(days * DAY), count)).collect();
-        buckets.push((f64::MAX, counted.longer));
+        buckets.push((f64::INFINITY, counted.longer));
         let all = buckets.iter().map(|(_, count)| count).sum();
         let (name, help) = ("portcullis_registry_remaining_life", "Time that active registrations have left");
         encoder
@@ -130,5 +130,16 @@ mod tests {
         }
         assert_eq!(counted.bands, [2, 2, 0, 1, 1]);
         assert_eq!((counted.buckets, counted.longer), ([2, 2, 0, 1, 1, 0, 0, 0], 1));
+    }
+
+    #[test]
+    fn the_last_bucket_holds_all_that_is_longer() {
+        let mut counted = Counted::default();
+        counted.add(Status::Active, 400 * DAY);
+        let mut registry = prometheus_client::registry::Registry::default();
+        registry.register_collector(Box::new(Exported(Arc::new(ExpiryMetrics(Mutex::new(counted))))));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(text.contains("portcullis_registry_remaining_life_seconds_bucket{le=\"+Inf\"} 1\n"), "{text}");
     }
 }
