@@ -140,6 +140,9 @@ mod tests {
         registry.register_collector(Box::new(Exported(Arc::new(ExpiryMetrics(Mutex::new(counted))))));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        assert!(text.contains("portcullis_registry_remaining_life_seconds_bucket{le=\"+Inf\"} 1\n"), "{text}");
+        assert!(
+            text.contains("portcullis_registry_remaining_life_seconds_bucket{le=\"+Inf\"} 1\n"),
+            "{text}"
+        );
     }
 }
