@@ -1,8 +1,8 @@
 //! Renewal without an outage: two certificates of one client, for a while.
 
-use local::Stack;
+use local::{Client, Stack};
 
-use super::{open, wait_for_code};
+use super::{Doomed, open, stops_every_connection, wait_for_code};
 use crate::support::{
     Sender,
     caller::{Caller, VERSIONS},
@@ -11,8 +11,8 @@ use crate::support::{
 };
 
 /// A client's new certificate, registered by the database's function.
-fn renew(stack: &Stack, sender: &Sender, overlap: &str) -> Holder {
-    let name = sender.client.id.parse().unwrap();
+fn renew(stack: &Stack, client: &Client, overlap: &str) -> Holder {
+    let name = client.id.parse().unwrap();
     let renewed = Holder::of(stack, stack.authority().clients().sign(&request(stack, &name)).unwrap());
     let statement = format!(
         "SELECT renew_client('{name}', '{}', now() + interval '1 year', '{overlap}')",
@@ -27,7 +27,7 @@ fn both_certificates_are_the_client_until_the_overlap_ends_by_the_clock() {
     let stack = shared_stack();
     let sender = Sender::new(stack);
     let mut idle = open(stack, &Caller::of(&sender.client, VERSIONS[1]));
-    let renewed = renew(stack, &sender, "6 seconds");
+    let renewed = renew(stack, &sender.client, "6 seconds");
     wait_for_code(stack, &renewed.curl(), "");
     let both = [&sender.curl, &renewed.curl()].map(|curl| {
         let seen = curl.get(&sender.at("/api/v1/whoami")).unwrap().json().unwrap();
@@ -47,7 +47,7 @@ fn both_certificates_are_the_client_until_the_overlap_ends_by_the_clock() {
 fn revoking_a_client_in_its_overlap_stops_both_certificates() {
     let stack = shared_stack();
     let sender = Sender::new(stack);
-    let renewed = renew(stack, &sender, "1 hour");
+    let renewed = renew(stack, &sender.client, "1 hour");
     wait_for_code(stack, &renewed.curl(), "");
     let mut connections =
         [&sender.client, &renewed.client].map(|client| open(stack, &Caller::of(client, VERSIONS[1])));
@@ -72,7 +72,7 @@ fn revoking_a_client_in_its_overlap_stops_both_certificates() {
 fn an_overlap_that_is_deleted_stops_the_old_certificate_and_not_the_new_one() {
     let stack = shared_stack();
     let sender = Sender::new(stack);
-    let renewed = renew(stack, &sender, "1 hour");
+    let renewed = renew(stack, &sender.client, "1 hour");
     wait_for_code(stack, &renewed.curl(), "");
     let mut idle = open(stack, &Caller::of(&sender.client, VERSIONS[1]));
     let mut of_new = open(stack, &Caller::of(&renewed.client, VERSIONS[1]));
@@ -81,4 +81,20 @@ fn an_overlap_that_is_deleted_stops_the_old_certificate_and_not_the_new_one() {
     assert_eq!(idle.read_to_close().unwrap(), "");
     wait_for_code(stack, &sender.curl, "certificate_unknown");
     assert_eq!(of_new.get("/health").unwrap().0, 200);
+}
+
+#[test]
+fn the_end_of_an_overlap_stops_every_connection_with_the_old_certificate() {
+    let stack = shared_stack();
+    let ends = |doomed: &Doomed| {
+        renew(stack, &doomed.client, "1 second");
+    };
+    stops_every_connection(stack, || Doomed::new(stack), ends, "certificate_expired");
+    let is_deleted = |doomed: &Doomed| {
+        let renewed = renew(stack, &doomed.client, "1 hour");
+        wait_for_code(stack, &renewed.curl(), "");
+        let id = &doomed.client.id;
+        stack.sql(&format!("DELETE FROM former_certificates WHERE client_id = '{id}'")).unwrap();
+    };
+    stops_every_connection(stack, || Doomed::new(stack), is_deleted, "certificate_unknown");
 }
