@@ -53,6 +53,10 @@ impl Connection {
         !matches!(self.phase(), Phase::Waiting { requests: 0, .. })
     }
 
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     pub(super) async fn closed(&self) {
         self.closing.cancelled().await;
     }

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -23,8 +23,11 @@ use tokio_rustls::server::TlsStream;
 
 use super::{Limits, activity::Phase, connection::Connection};
 
-/// How long a connection that was asked to close, because it idled, may take to do so.
-const CLOSING: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long a connection that was asked to close may go on without a request. HTTP/2 asks the peer first, with
+/// GOAWAY and PING, and a peer that never answers would keep it open.
+const CLOSING: Duration = Duration::from_secs(2);
+/// How long it may go on at all: longer than any answer that is due.
+const CLOSING_BUSY: Duration = Duration::from_secs(60);
 
 /// A TLS stream with deadlines.
 pub(super) struct TimedStream {
@@ -70,7 +73,13 @@ impl TimedStream {
 
     /// When reading must have led somewhere, and whether that end is only idleness.
     fn read_deadline(&self) -> Option<(Instant, bool)> {
-        let Phase::Waiting { since, requests } = self.connection.phase() else { return None };
+        let phase = self.connection.phase();
+        if let Some(asked) = self.closing_since {
+            let last = asked + CLOSING_BUSY;
+            let Phase::Waiting { since, .. } = phase else { return Some((last, false)) };
+            return Some((last.min(asked.max(since) + CLOSING), false));
+        }
+        let Phase::Waiting { since, requests } = phase else { return None };
         match self.head {
             Some((head, before)) if before == requests => Some((head + self.limits.head.0, false)),
             _ if requests == 0 => Some((since + self.limits.head.0, false)),
@@ -80,10 +89,10 @@ impl TimedStream {
 
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let read = match self.closing_since {
-                Some(since) => Some((since + CLOSING, false)),
-                None => self.read_deadline(),
-            };
+            if self.connection.is_closing() {
+                self.closing_since.get_or_insert_with(Instant::now);
+            }
+            let read = self.read_deadline();
             let write = self.blocked_since.map(|since| (since + self.limits.write.0, false));
             let Some((deadline, idle)) = [read, write].into_iter().flatten().min() else {
                 return Poll::Pending;
@@ -98,7 +107,6 @@ impl TimedStream {
             } else if idle {
                 // Politely: HTTP/2 gets its GOAWAY. Should that not end it, the next deadline does.
                 self.connection.close();
-                self.closing_since = Some(Instant::now());
             } else {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }

@@ -176,3 +176,28 @@ async fn ask(door: &OpenDoor, leaf: &certs::Leaf) -> io::Result<Vec<u8>> {
     first.truncate(read);
     Ok(first)
 }
+
+/// HTTP/2, by hand (RFC 9113): the preface, no settings, and `GET /` as stream 1.
+const H2_GET: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+    \x00\x00\x00\x04\x00\x00\x00\x00\x00\
+    \x00\x00\x0e\x01\x05\x00\x00\x00\x01\x82\x87\x84\x41\x09localhost";
+
+#[tokio::test]
+async fn an_http_2_peer_that_does_not_answer_the_goodbye_is_closed_all_the_same() {
+    let door = OpenDoor::open(Handshake::Explain, Limits::default()).await;
+    let client = door.client();
+    let mut stream = door.knock(&client.leaf, b"h2").await.unwrap();
+    stream.write_all(H2_GET).await.unwrap();
+    read_answer(&mut stream).await;
+    assert_eq!(door.connections.close(&client.leaf.fingerprint()), 1);
+    let goodbye = timeout(NEVER, async {
+        let mut seen = Vec::new();
+        // GOAWAY is frame type 7; it may come with others.
+        while !seen.windows(4).any(|frame| frame == [7, 0, 0, 0]) {
+            seen.push(stream.read_u8().await?);
+        }
+        io::Result::Ok(())
+    });
+    assert!(goodbye.await.is_ok_and(|said| said.is_ok()), "no GOAWAY");
+    read_to_close(&mut stream).await;
+}
