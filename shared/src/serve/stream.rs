@@ -27,7 +27,7 @@ use super::{Limits, activity::Phase, connection::Connection};
 /// GOAWAY and PING, and a peer that never answers would keep it open.
 const CLOSING: Duration = Duration::from_secs(2);
 /// How long it may go on at all: longer than any answer that is due.
-const CLOSING_BUSY: Duration = Duration::from_secs(60);
+const CLOSING_BUSY: Duration = Duration::from_mins(1);
 
 /// A TLS stream with deadlines.
 pub(super) struct TimedStream {
