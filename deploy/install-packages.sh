@@ -33,6 +33,12 @@ if ! command -v apt-get >/dev/null 2>&1; then
 fi
 if [ "$(id -u)" -ne 0 ]; then
     echo "missing:$missing" >&2
+    case $missing in *' postgresql'|*' postgresql '*)
+        # Debian's package would start a cluster of the system's, on port 5432, which nothing here needs
+        install="apt-get install -y --no-install-recommends postgresql-common && \
+echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf && $install"
+        ;;
+    esac
     echo "as root, run: $install" >&2
     exit 1
 fi
