@@ -19,6 +19,7 @@ mod files;
 pub mod folder;
 pub mod register;
 pub mod statement;
+pub mod credentials;
 
 pub use authority::{Authority, ClientRequest, ServiceRequest};
 pub use crl::{MalformedCrl, RevocationList, Revoked, RevokedReason};
