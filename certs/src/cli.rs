@@ -37,7 +37,7 @@ struct CommandLine {
     verb: Verb,
 }
 
-/// Where the PKI and its database are.
+/// Where the PKI and its database are, and how to answer.
 #[derive(Debug, Args)]
 struct Place {
     /// The folder of the certificate authority
@@ -46,6 +46,12 @@ struct Place {
     /// The database to register in, a libpq URI; without it the SQL is printed instead
     #[arg(long, global = true, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<DatabaseUrl>,
+    /// A file that holds the passphrase of an encrypted key; one newline at its end is not part of it
+    #[arg(long, global = true, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// Answer in JSON, for machines
+    #[arg(long, global = true)]
+    json: bool,
     /// Allow a database over TCP without sslmode=verify-full
     #[arg(long, global = true)]
     unsafe_plaintext_database: bool,
