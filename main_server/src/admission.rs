@@ -6,18 +6,22 @@
 
 use std::sync::Arc;
 
+use rustls::CertificateError;
 use rustls_pki_types::UnixTime;
 use shared::{
     identity::{Certificate, Judged, Name, Role, Workload},
     serve::Connection,
     tls::{
-        Peer,
+        Gate, Peer,
         crl::{Crls, RevocationLists, Standing},
     },
     wire::{Code, Problem},
 };
 
-use crate::registry::{Registry, Services, Status};
+use crate::{
+    refusals::DoorRefusals,
+    registry::{Registry, Services, Status},
+};
 
 /// A service that may speak.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,7 @@ pub struct Service {
 pub struct Admission {
     registry: Arc<Registry>,
     lists: Arc<RevocationLists>,
+    refusals: DoorRefusals,
     roles: &'static [Role],
 }
 
@@ -47,8 +52,13 @@ pub struct Caller {
 impl Admission {
     /// Admits registered services of these roles.
     #[must_use]
-    pub fn of(roles: &'static [Role], registry: Arc<Registry>, lists: Arc<RevocationLists>) -> Self {
-        Self { registry, lists, roles }
+    pub fn of(
+        roles: &'static [Role],
+        registry: Arc<Registry>,
+        lists: Arc<RevocationLists>,
+        refusals: DoorRefusals,
+    ) -> Self {
+        Self { registry, lists, refusals, roles }
     }
 
     /// The caller on a connection, not judged yet.
@@ -59,12 +69,26 @@ impl Admission {
 }
 
 impl Caller {
-    /// Judges it now.
+    /// Judges it now. A refusal is noted for the audit log.
     pub fn authorize(&self) -> Result<Service, Problem> {
         let (services, crls) = (self.admission.registry.current(), self.admission.lists.current());
         let (peer, admitted) = (&self.connection.peer, self.admission.roles);
         authorize(peer, services.as_deref(), &crls, admitted, UnixTime::now())
+            .inspect_err(|problem| self.admission.refusals.note(&peer.certificate, problem.code))
     }
+}
+
+/// What these doors ask within the handshake: the dates of the leaf. A refusal is noted for the audit log.
+#[must_use]
+pub fn gate(refusals: DoorRefusals) -> Gate {
+    Gate::new(move |peer| {
+        let Err(problem) = check_validity(&peer.certificate, UnixTime::now()) else { return Ok(()) };
+        refusals.note(&peer.certificate, problem.code);
+        Err(match problem.code {
+            Code::CertificateNotYetValid => CertificateError::NotValidYet,
+            _ => CertificateError::Expired,
+        })
+    })
 }
 
 /// Whether a peer may speak. `services` is `None` when what we know of them is too old to decide by.
@@ -147,4 +171,4 @@ fn refuse(code: Code, detail: impl Into<String>) -> Problem {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,17 +13,18 @@ use shared::{
     process::Listeners,
     serve::{Connections, Door, DoorMetrics},
     shutdown::Shutdown,
-    tls::{BundleKind, ClientVerifier, Handshake, TrustBundle, crl::RevocationLists, door_tls},
+    tls::{BundleKind, ClientVerifier, Gate, Handshake, TrustBundle, crl::RevocationLists, door_tls},
 };
 use tracing::{error, info};
 
 use crate::{
+    admission::gate,
     api::Api,
     config::{Config, MANAGEMENT, PROXY_DOOR, WORKER_DOOR},
     crls,
     database::{self, PoolMetrics},
     queue::{Queue, QueueMetrics},
-    refusals::RefusalMetrics,
+    refusals::{DoorRefusals, RefusalAudit},
     registry::Registry,
     reports::Reports,
     routes,
@@ -41,9 +42,14 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let door_metrics = DoorMetrics::register(&mut metrics);
     let bundle = Arc::new(TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?);
     let connections = [Arc::new(Connections::new()), Arc::new(Connections::new())];
-    let [of_proxies, of_workers] = connections.clone();
-    let proxy_door = closed_door(PROXY_DOOR, &config, &bundle, of_proxies, &door_metrics, &shutdown)?;
-    let worker_door = closed_door(WORKER_DOOR, &config, &bundle, of_workers, &door_metrics, &shutdown)?;
+    let audit = RefusalAudit::register(&mut metrics);
+    let refusals = DoorRefusals::register(&mut metrics, [PROXY_DOOR, WORKER_DOOR], &audit);
+    let closed = |name, gate, connections| {
+        closed_door(name, &config, &bundle, gate, connections, &door_metrics, &shutdown)
+    };
+    let ([to_proxies, to_workers], [of_proxies, of_workers]) = (refusals.clone(), connections.clone());
+    let proxy_door = closed(PROXY_DOOR, gate(to_proxies), of_proxies)?;
+    let worker_door = closed(WORKER_DOOR, gate(to_workers), of_workers)?;
     let lists = RevocationLists::open(&config.crl, &bundle, &mut metrics, move |crls| {
         for door in &connections {
             door.close_revoked(crls);
@@ -57,13 +63,13 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
 
     metrics.register_collector(Box::new(PoolMetrics::of(database.queue.clone())));
     let queue_metrics = QueueMetrics::register(&mut metrics);
-    let [of_proxies, of_workers] = RefusalMetrics::register(&mut metrics, [PROXY_DOOR, WORKER_DOOR]);
 
     // A statement waits for a connection, then runs; a database that exceeds both is not there.
     let deadline = config.database.acquire_timeout.0 + config.database.statement_timeout.0;
     let every = config.registry.poll.0;
     crls::open(database.registry.clone(), lists.clone(), every, deadline, &shutdown).await;
     let reports_pool = database.registry.clone();
+    shutdown.spawn("refusals", audit.write(database.registry.clone(), deadline, shutdown.clone()));
     let registry = Registry::open(database.registry, &config.registry, deadline, &shutdown).await?;
     let queue = Queue::open(database.queue, keyring, &config.queue, deadline, queue_metrics, &shutdown);
     let api = Arc::new(Api {
@@ -74,6 +80,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
         shutdown: shutdown.clone(),
     });
 
+    let [of_proxies, of_workers] = refusals;
     let proxies = routes::proxy_door(api.clone(), registry.clone(), lists.clone(), of_proxies);
     let workers = routes::worker_door(api, registry.clone(), lists.clone(), of_workers);
     shutdown.spawn(PROXY_DOOR, proxy_door.serve(listeners.take(PROXY_DOOR)?, proxies));
@@ -96,11 +103,12 @@ fn closed_door(
     name: &'static str,
     config: &Config,
     bundle: &Arc<TrustBundle>,
+    gate: Gate,
     connections: Arc<Connections>,
     metrics: &DoorMetrics,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Door> {
-    let verifier = ClientVerifier::new(bundle.clone(), Handshake::Strict);
+    let verifier = ClientVerifier::new(bundle.clone(), Handshake::Strict).with_gate(gate);
     let tls = door_tls(&config.tls.identity(), verifier)?;
     Ok(Door::new(
         name,

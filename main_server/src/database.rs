@@ -25,8 +25,8 @@ use crate::config::DatabaseConfig;
 const START_RETRY: Duration = Duration::from_millis(200);
 
 /// Connections of the registry: one reads services, one listens, one reads revocation lists, which may be large,
-/// one writes the proxies' reports.
-const REGISTRY_CONNECTIONS: u32 = 4;
+/// one writes the proxies' reports, one the refusals of our own doors.
+const REGISTRY_CONNECTIONS: u32 = 5;
 
 /// The cluster could lose what it acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,8 @@ pub struct UnsafeCluster {
 pub struct Database {
     /// For the queue.
     pub queue: PgPool,
-    /// For the registry: one that reads, one that listens, one for revocation lists, one for reports.
+    /// For the registry: one that reads, one that listens, one for revocation lists, one for reports,
+    /// one for refusals.
     pub registry: PgPool,
 }
 

@@ -25,7 +25,7 @@ use shared::{
 use crate::{
     admission::Admission,
     api::{Api, proxy, worker},
-    refusals::RefusalMetrics,
+    refusals::DoorRefusals,
     registry::Registry,
 };
 
@@ -34,12 +34,13 @@ pub fn proxy_door(
     api: Arc<Api>,
     registry: Arc<Registry>,
     lists: Arc<RevocationLists>,
-    refusals: RefusalMetrics,
+    refusals: DoorRefusals,
 ) -> Router {
     let routes = Router::new()
         .route("/internal/v1/messages", post(proxy::submit))
         .route("/internal/v1/reports", post(proxy::report));
-    layered(routes.with_state(api), Admission::of(&[Role::Proxy], registry, lists), refusals)
+    let admission = Admission::of(&[Role::Proxy], registry, lists, refusals.clone());
+    layered(routes.with_state(api), admission, refusals)
 }
 
 /// The workers' door.
@@ -47,18 +48,19 @@ pub fn worker_door(
     api: Arc<Api>,
     registry: Arc<Registry>,
     lists: Arc<RevocationLists>,
-    refusals: RefusalMetrics,
+    refusals: DoorRefusals,
 ) -> Router {
     let routes = Router::new()
         .route("/api/v1/jobs/lease", post(worker::lease))
         .route("/api/v1/jobs/renew", post(worker::renew))
         .route("/api/v1/jobs/complete", post(worker::complete))
         .route("/api/v1/jobs/fail", post(worker::fail));
-    layered(routes.with_state(api), Admission::of(&[Role::Worker], registry, lists), refusals)
+    let admission = Admission::of(&[Role::Worker], registry, lists, refusals.clone());
+    layered(routes.with_state(api), admission, refusals)
 }
 
 /// The layers, the last one outermost. They cover unknown paths too: a stranger learns nothing of the routes.
-fn layered(routes: Router, admission: Admission, refusals: RefusalMetrics) -> Router {
+fn layered(routes: Router, admission: Admission, refusals: DoorRefusals) -> Router {
     routes
         .fallback(|| async { Problem::new(Code::NotFound, "no such path on this door") })
         .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed, "use POST") })
@@ -80,7 +82,7 @@ async fn admit(
     next.run(request).await
 }
 
-async fn count_refusals(State(refusals): State<RefusalMetrics>, request: Request, next: Next) -> Response {
+async fn count_refusals(State(refusals): State<DoorRefusals>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     if let Some(code) = response.extensions().get::<Code>() {
         refusals.count(*code);

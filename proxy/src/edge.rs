@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::UnixTime;
-use shared::tls::{Peer, TrustBundle, crl::RevocationLists};
+use shared::{
+    identity::{Fingerprint, Name},
+    tls::{Peer, TrustBundle, crl::RevocationLists},
+};
 
 use crate::registry::Registry;
 
@@ -44,5 +47,11 @@ impl Authorizer {
     pub fn authorize(&self, peer: &Peer) -> Result<Principal, Refusal> {
         let trust = Trust { bundle: &self.bundle.load(), domain: &self.trust_domain };
         authorize(peer, trust, &self.registry, &self.crls.current(), UnixTime::now())
+    }
+
+    /// Whose certificate it is, admitted or not; none if it is registered for nobody.
+    #[must_use]
+    pub fn client_of(&self, fingerprint: &Fingerprint) -> Option<Name> {
+        self.registry.row(fingerprint).map(|row| row.client_id)
     }
 }

@@ -24,10 +24,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use crate::{
-    config,
-    edge::{Authorizer, Refusal},
-};
+use crate::{activity::Activity, config, edge::Authorizer};
 
 /// The client door's trust.
 #[derive(Debug)]
@@ -36,6 +33,7 @@ pub(crate) struct DoorTrust {
     pub(crate) tls: Arc<ArcSwap<DoorTls>>,
     config: config::Tls,
     authorizer: Arc<Authorizer>,
+    activity: Arc<Activity>,
     connections: Arc<Connections>,
     seen: Mutex<Seen>,
 }
@@ -55,11 +53,13 @@ impl DoorTrust {
     pub(crate) fn open(
         config: config::Tls,
         authorizer: Arc<Authorizer>,
+        activity: Arc<Activity>,
         connections: Arc<Connections>,
     ) -> Result<Self, TlsFileError> {
         let seen = Mutex::new(Seen { contents: contents(&config), trouble: None });
-        let tls = tls(&config, authorizer.bundle.load_full(), &authorizer)?;
-        Ok(Self { tls: Arc::new(ArcSwap::from_pointee(tls)), config, authorizer, connections, seen })
+        let tls = tls(&config, authorizer.bundle.load_full(), &authorizer, &activity)?;
+        let tls = Arc::new(ArcSwap::from_pointee(tls));
+        Ok(Self { tls, config, authorizer, activity, connections, seen })
     }
 
     /// Looks until the soft stop.
@@ -101,7 +101,7 @@ impl DoorTrust {
             let read =
                 TrustBundle::read(&this.config.clients_ca, BundleKind::AnyAuthority).and_then(|bundle| {
                     let bundle = Arc::new(bundle);
-                    Ok((bundle.clone(), tls(&this.config, bundle, &this.authorizer)?))
+                    Ok((bundle.clone(), tls(&this.config, bundle, &this.authorizer, &this.activity)?))
                 });
             *this.seen() = Seen { contents, trouble: read.as_ref().err().map(ToString::to_string) };
             Some(read)
@@ -133,16 +133,22 @@ impl DoorTrust {
     }
 }
 
-/// Strict doors ask the authorizer within the handshake; explaining ones only afterwards. A new configuration
-/// has a new session storage: nothing is resumed across a reload.
+/// Strict doors ask the authorizer within the handshake, and note whom they refuse; explaining ones only
+/// afterwards. A new configuration has a new session storage: nothing is resumed across a reload.
 fn tls(
     config: &config::Tls,
     bundle: Arc<TrustBundle>,
     authorizer: &Arc<Authorizer>,
+    activity: &Arc<Activity>,
 ) -> Result<DoorTls, TlsFileError> {
-    let authorizer = authorizer.clone();
-    let gate =
-        Gate::new(move |peer| authorizer.authorize(peer).map(drop).map_err(Refusal::as_certificate_error));
+    let (authorizer, activity) = (authorizer.clone(), activity.clone());
+    let gate = Gate::new(move |peer| {
+        authorizer.authorize(peer).map(drop).map_err(|refusal| {
+            let fingerprint = peer.certificate.fingerprint;
+            activity.refused(fingerprint, authorizer.client_of(&fingerprint), refusal.code());
+            refusal.as_certificate_error()
+        })
+    });
     door_tls(&config.identity(), ClientVerifier::new(bundle, config.handshake).with_gate(gate))
 }
 

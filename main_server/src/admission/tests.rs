@@ -9,7 +9,7 @@ use shared::{
 
 const NOW: i64 = 1_000;
 
-fn certificate(spiffe: Option<&str>) -> Certificate {
+pub(crate) fn certificate(spiffe: Option<&str>) -> Certificate {
     Certificate {
         fingerprint: Fingerprint::of_der(b"leaf"),
         serial: vec![1],

@@ -74,8 +74,7 @@ pub(crate) async fn arrive(
     let admitted = response.extensions().get::<Admitted>().map(|one| &one.0.client_id);
     match (code.filter(|code| refuses_the_holder(*code)), admitted) {
         (Some(code), _) => {
-            let row = edge.authorizer.registry.row(&fingerprint);
-            edge.activity.refused(fingerprint, row.map(|row| row.client_id), code);
+            edge.activity.refused(fingerprint, edge.authorizer.client_of(&fingerprint), code);
         }
         (None, Some(client_id)) => edge.activity.admitted(fingerprint, client_id),
         (None, None) => {}

@@ -44,14 +44,16 @@ pub async fn with_verified_peer<F: Future>(handshake: F) -> (F::Output, Option<P
         .await
 }
 
-/// What a strict door asks about a peer whose path verified, before the handshake ends.
+/// What a strict door asks about a peer whose path verified and that has proved to hold its key, before the
+/// handshake ends. Who shows another's certificate is not asked about: nothing is known of its holder by that.
 #[derive(Clone)]
 pub struct Gate(Arc<Judge>);
 
 type Judge = dyn Fn(&Peer) -> Result<(), CertificateError> + Send + Sync;
 
 impl Gate {
-    /// A gate that asks `judge`, which must answer from memory.
+    /// A gate that asks `judge`, which must answer from memory. Leaves outside their validity are asked about too,
+    /// so that their refusal can be noted; they are refused whatever it answers.
     pub fn new(judge: impl Fn(&Peer) -> Result<(), CertificateError> + Send + Sync + 'static) -> Self {
         Self(Arc::new(judge))
     }
@@ -88,7 +90,9 @@ impl ClientVerifier {
     /// Verifies a presented chain, leaf first.
     pub fn verify(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<Peer, Error> {
         let (leaf, intermediates) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
-        self.verify_presented(leaf, intermediates, now)
+        let peer = self.verify_presented(leaf, intermediates, now)?;
+        self.ask_gate(&peer)?;
+        Ok(peer)
     }
 
     fn verify_presented(
@@ -97,13 +101,30 @@ impl ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Peer, Error> {
-        let explain = self.handshake == Handshake::Explain;
-        let peer = verify_path(&self.bundle, leaf, intermediates, now, Purpose::Client, explain)?;
-        match &self.gate {
-            Some(Gate(judge)) if !explain => judge(&peer)?,
-            _ => {}
+        let explain = self.handshake == Handshake::Explain || self.gate.is_some();
+        verify_path(&self.bundle, leaf, intermediates, now, Purpose::Client, explain)
+    }
+
+    fn ask_gate(&self, peer: &Peer) -> Result<(), Error> {
+        let Some(Gate(judge)) = self.gate.as_ref().filter(|_| self.handshake == Handshake::Strict) else {
+            return Ok(());
+        };
+        judge(peer)?;
+        if peer.path.explain_only {
+            return Err(CertificateError::Expired.into());
         }
-        Ok(peer)
+        Ok(())
+    }
+
+    /// Asks about the peer of this handshake, whose signature has just verified.
+    fn ask_gate_about_holder(&self) -> Result<(), Error> {
+        let asked = VERIFIED.try_with(|slot| match &*slot.borrow() {
+            Some(peer) => self.ask_gate(peer),
+            // rustls verifies the chain before the signature; were it otherwise, nobody is let in.
+            None => Err(CertificateError::ApplicationVerificationFailure.into()),
+        });
+        // Outside `with_verified_peer` it was asked with the chain.
+        asked.unwrap_or(Ok(()))
     }
 
     pub(super) fn handshake(&self) -> Handshake {
@@ -123,7 +144,10 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let peer = self.verify_presented(end_entity, intermediates, now)?;
-        // Outside `with_verified_peer` nobody wants the peer; the verdict is the same.
+        if VERIFIED.try_with(|_| ()).is_err() {
+            self.ask_gate(&peer)?;
+        }
+        // Outside `with_verified_peer` nobody wants the peer.
         let _ = VERIFIED.try_with(|slot| slot.replace(Some(peer)));
         Ok(ClientCertVerified::assertion())
     }
@@ -134,7 +158,10 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let valid = verify_tls12_signature(message, cert, dss, algorithms)?;
+        self.ask_gate_about_holder()?;
+        Ok(valid)
     }
 
     fn verify_tls13_signature(
@@ -143,7 +170,10 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let valid = verify_tls13_signature(message, cert, dss, algorithms)?;
+        self.ask_gate_about_holder()?;
+        Ok(valid)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

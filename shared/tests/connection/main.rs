@@ -7,5 +7,6 @@ mod support;
 mod paths;
 mod bundles;
 mod doors;
+mod gate;
 mod resumption;
 mod crls;

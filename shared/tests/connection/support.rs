@@ -17,7 +17,7 @@ use shared::{
     identity::{Name, Role},
     serve::{Connections, Door, DoorMetrics, Limits},
     shutdown::Shutdown,
-    tls::{BundleKind, ClientVerifier, DoorTls, Handshake, Identity, TrustBundle, door_tls, provider},
+    tls::{BundleKind, ClientVerifier, DoorTls, Gate, Handshake, Identity, TrustBundle, door_tls, provider},
 };
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
@@ -104,6 +104,14 @@ impl OpenDoor {
     pub(crate) fn reload(&self) {
         let tls = read_files(&self.authority, self.folder.path(), self.handshake);
         self.tls.store(Arc::new(tls));
+    }
+
+    /// Strict from now on, and asks this gate.
+    pub(crate) fn guard(&self, gate: Gate) {
+        let clients =
+            bundle(BundleKind::AnyAuthority, &[self.authority.clients().certificate_pem()]).unwrap();
+        let verifier = ClientVerifier::new(Arc::new(clients), Handshake::Strict).with_gate(gate);
+        self.tls.store(Arc::new(door_tls(&identity_in(self.folder.path()), verifier).unwrap()));
     }
 
     pub(crate) fn client(&self) -> Issued {

@@ -10,7 +10,7 @@ use shared::identity::Role;
 use crate::support::{
     DEADLINE, Sender,
     caller::{Caller, VERSIONS},
-    holder::{Holder, new_name},
+    holder::{Holder, expired, new_name},
     options, shared_stack,
 };
 
@@ -94,6 +94,43 @@ fn each_door_of_the_main_server_admits_its_own_role_only() {
     assert_eq!(proxy.status, 200, "{proxy:?}");
     let worker = Curl::of(&service(stack, "worker", "worker-1")).post(&worker_door, lease_request()).unwrap();
     assert_eq!(worker.code(), "invalid_field", "{worker:?}");
+}
+
+#[test]
+fn what_the_main_servers_doors_refuse_is_audited_with_its_code_also_by_alert() {
+    let stack = shared_stack();
+    let server = &stack.main_servers[0];
+    let audited = |fingerprint: &str, expected: &str| {
+        let log = format!(
+            "SELECT string_agg(concat_ws(' ', what, client_id, new ->> 'door'), ', ' ORDER BY id) FROM audit_log
+             WHERE cert_fingerprint = '{fingerprint}'"
+        );
+        let seen = eventually(DEADLINE, || (stack.sql(&log).unwrap().trim() == expected).then_some(()));
+        assert!(seen.is_some(), "{expected} is not {}", stack.sql(&log).unwrap());
+    };
+    let name = new_name();
+    let request = stack.authority().service_leaf(Role::Worker, &name, &ServiceRequest::default());
+    let sign = |request| Holder::of(stack, stack.authority().services().sign(&request).unwrap());
+    let (unknown, ended) = (sign(request.clone()), sign(expired(request)));
+
+    let lease = format!("{}/api/v1/jobs/lease", server.worker_url);
+    let fingerprint = unknown.leaf.fingerprint().to_string();
+    let first = format!("refused certificate_unknown worker/{name} worker door");
+    for _ in 0..3 {
+        assert_eq!(unknown.curl().post(&lease, lease_request()).unwrap().code(), "certificate_unknown");
+    }
+    audited(&fingerprint, &first);
+    assert_eq!(unknown.curl().post(&lease, lease_request()).unwrap().code(), "certificate_unknown");
+    let messages = format!("{}/internal/v1/messages", server.url);
+    assert_eq!(unknown.curl().post(&messages, "[]").unwrap().code(), "role_not_admitted");
+    audited(&fingerprint, &format!("{first}, refused role_not_admitted worker/{name} proxy door"));
+
+    for version in VERSIONS {
+        let alert = Caller::of(&ended.client, version).alert(&server.worker_url);
+        assert_eq!(alert, Ok(AlertDescription::CertificateExpired), "{version:?}");
+    }
+    let of_ended = ended.leaf.fingerprint().to_string();
+    audited(&of_ended, &format!("refused certificate_expired worker/{name} worker door"));
 }
 
 #[test]

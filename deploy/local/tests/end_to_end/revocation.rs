@@ -8,6 +8,7 @@ mod afterwards;
 mod overlap;
 mod in_force;
 mod in_flight;
+mod strict;
 
 use local::{Answer, Client, Curl, Stack, eventually};
 use rustls::HandshakeKind;
