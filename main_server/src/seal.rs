@@ -57,6 +57,7 @@ mod tests {
             message_body: body.to_owned(),
             metadata: None,
             routing_key: routing_key.map(str::to_owned),
+            idempotency_key: None,
         }
     }
 

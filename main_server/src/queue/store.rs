@@ -244,7 +244,7 @@ fn result(
     code: Option<Code>,
     queued_at: Option<time::OffsetDateTime>,
 ) -> SubmitResult {
-    SubmitResult { message_id, outcome, code, queued_at }
+    SubmitResult { message_id, original: None, outcome, code, queued_at }
 }
 
 /// The error's text may quote the row; its code and the constraint's name do not.

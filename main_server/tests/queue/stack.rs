@@ -166,6 +166,7 @@ pub(crate) fn message(client: &str, body: &str) -> SubmittedMessage {
         message_body: body.to_owned(),
         metadata: None,
         routing_key: None,
+        idempotency_key: None,
     }
 }
 

@@ -98,6 +98,7 @@ async fn accept(
         message_body: message.message_body,
         metadata: message.metadata,
         routing_key: message.routing_key,
+        idempotency_key: None,
     };
     let result = edge.forward.submit(submitted).await?;
     Ok(answer(&result, principal.client_id)?)

@@ -83,6 +83,7 @@ mod tests {
             message_body: message_body.into(),
             metadata: serde_json::from_str("{\"a\":\"\\u0001\"}").ok(),
             routing_key: Some("x".repeat(255)),
+            idempotency_key: None,
         };
         // a client chooses what has to be escaped, and must not make a batch that no main server takes
         for text in ["", "plain é", "\u{1}\u{1f}", "\n\"\\", "\u{7f}\u{2028}"] {

@@ -80,6 +80,7 @@ impl Sender {
             } else if let Some(alone) = refused.pop() {
                 let result = SubmitResult {
                     message_id: alone.message.message_id,
+                    original: None,
                     outcome: SubmitOutcome::Rejected,
                     code: None,
                     queued_at: None,

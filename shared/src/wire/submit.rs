@@ -34,6 +34,23 @@ pub struct SubmittedMessage {
     /// Where the client wants it to go.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub routing_key: Option<String>,
+    /// The client's promise that whatever it sends under this key again is the same message.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// A key of the client's: of one message, or of a batch as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyKey {
+    /// 1 to 255 visible ASCII characters. It belongs to the client: another client's is another key.
+    pub key: String,
+    /// The place in the batch that has this key as a whole, for every message but the one that is stored first:
+    /// that one holds the key itself, so that another body under it is found out before anything is stored.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub index: Option<u32>,
+    /// SHA-256 of that batch's body, in hexadecimal: each of its messages is the same only within the same body.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch: Option<String>,
 }
 
 /// The answer: one result per message, in order.
@@ -46,8 +63,12 @@ pub struct SubmitResponse {
 /// What became of one message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SubmitResult {
-    /// The message's id.
+    /// The id that was asked about.
     pub message_id: Uuid,
+    /// The id under which the message is stored, if it is another one: it was stored before, with the same
+    /// idempotency key. For `replayed`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub original: Option<Uuid>,
     /// What became of it.
     pub outcome: SubmitOutcome,
     /// Why it was not stored, for `conflict` and `rejected`.
@@ -64,9 +85,9 @@ pub struct SubmitResult {
 pub enum SubmitOutcome {
     /// Committed now.
     Queued,
-    /// The same message was committed before; nothing was added.
+    /// The same message, by its id or its idempotency key, was committed before; nothing was added.
     Replayed,
-    /// The id exists with another principal or another payload; nothing was added.
+    /// The id exists with another principal, or the id or key with another payload; nothing was added.
     Conflict,
     /// The store cannot hold this message; its neighbours are not affected.
     Rejected,

@@ -111,6 +111,7 @@ async fn record(
     }
     let queued = |message: SubmittedMessage| SubmitResult {
         message_id: message.message_id,
+        original: None,
         outcome: SubmitOutcome::Queued,
         code: None,
         queued_at: Some(OffsetDateTime::now_utc()),
