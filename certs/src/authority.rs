@@ -4,12 +4,14 @@
 //! that outlives the CA. Clients and services have separate issuing CAs, so that a stolen client key is
 //! useless against the main server even on a flat network.
 
-use shared::identity::{Name, Role, Workload};
+use std::fmt;
+
+use shared::identity::{Certificate, Name, Role, Workload};
 use time::{Duration, OffsetDateTime};
 
 use crate::{
-    Host, IssueError, Issued, Issuer, KeyUsage, LeafRequest, Purpose, RevocationList, TrustDomain,
-    issuer::NewCa,
+    Host, IssueError, Issued, Issuer, KeySource, KeyUsage, LeafRequest, Purpose, RevocationList, TrustDomain,
+    credentials::Passphrase, issuer::NewCa,
 };
 
 /// How long before the present a certificate begins. The holder uses it at once, and the machine that judges it
@@ -22,28 +24,59 @@ const ISSUING_VALIDITY: Duration = Duration::days(1826);
 const ROOT_CRL_VALIDITY: Duration = Duration::days(365);
 const ISSUING_CRL_VALIDITY: Duration = Duration::days(7);
 
+/// A short one is guessed, whatever each guess costs.
+const SHORTEST_PASSPHRASE: usize = 8;
+
 const END_OF_TIME: OffsetDateTime = time::PrimitiveDateTime::MAX.assume_utc();
 
-pub(crate) const ROOT: &str = "root CA";
-pub(crate) const CLIENTS: &str = "clients CA";
-pub(crate) const SERVICES: &str = "services CA";
+/// One of the three CAs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ca {
+    /// Signs the other two; its key should be offline.
+    Root,
+    /// Issues to clients.
+    Clients,
+    /// Issues to services.
+    Services,
+}
+
+impl Ca {
+    /// Every CA, the root first.
+    pub const ALL: [Self; 3] = [Self::Root, Self::Clients, Self::Services];
+
+    /// The one that issues to this holder.
+    #[must_use]
+    pub fn of(holder: &Workload) -> Self {
+        match holder {
+            Workload::Client(_) => Self::Clients,
+            Workload::Service(..) => Self::Services,
+        }
+    }
+
+    /// What messages call it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Root => "root CA",
+            Self::Clients => "clients CA",
+            Self::Services => "services CA",
+        }
+    }
+}
+
+impl fmt::Display for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.title())
+    }
+}
 
 /// The root, the two issuing CAs and their revocation lists.
 #[derive(Debug)]
 pub struct Authority {
     trust_domain: TrustDomain,
-    root: Issuer,
-    clients: Issuer,
-    services: Issuer,
-    crls: Crls,
-}
-
-/// The current revocation list of each CA.
-#[derive(Debug)]
-pub(crate) struct Crls {
-    pub(crate) root: RevocationList,
-    pub(crate) clients: RevocationList,
-    pub(crate) services: RevocationList,
+    /// In the order of [`Ca::ALL`], like `crls`.
+    issuers: [Issuer; 3],
+    crls: [RevocationList; 3],
 }
 
 /// What may be chosen for a client's certificate.
@@ -85,65 +118,98 @@ impl Authority {
     /// As [`Authority::create`] would have done at `now`.
     pub fn create_at(trust_domain: TrustDomain, now: OffsetDateTime) -> Result<Self, IssueError> {
         let not_before = now - BACKDATED;
-        let issuing = |title, common_name| NewCa {
-            title,
+        let issuing = |ca: Ca, common_name| NewCa {
+            title: ca.title(),
             common_name,
             not_before,
             not_after: now + ISSUING_VALIDITY,
             path_length: Some(0),
         };
         let root = NewCa {
-            title: ROOT,
+            title: Ca::Root.title(),
             common_name: "Portcullis Root CA",
             not_before,
             not_after: now + ROOT_VALIDITY,
             path_length: None,
         }
         .self_signed()?;
-        let clients = root.sign_ca(&issuing(CLIENTS, "Portcullis Clients CA"))?;
-        let services = root.sign_ca(&issuing(SERVICES, "Portcullis Services CA"))?;
-        let crls = Crls {
-            root: root.sign_crl(1, not_before, now + ROOT_CRL_VALIDITY, &[])?,
-            clients: clients.sign_crl(1, not_before, now + ISSUING_CRL_VALIDITY, &[])?,
-            services: services.sign_crl(1, not_before, now + ISSUING_CRL_VALIDITY, &[])?,
-        };
-        Ok(Self { trust_domain, root, clients, services, crls })
+        let clients = root.sign_ca(&issuing(Ca::Clients, "Portcullis Clients CA"))?;
+        let services = root.sign_ca(&issuing(Ca::Services, "Portcullis Services CA"))?;
+        let crls = [
+            root.sign_crl(1, not_before, now + ROOT_CRL_VALIDITY, &[])?,
+            clients.sign_crl(1, not_before, now + ISSUING_CRL_VALIDITY, &[])?,
+            services.sign_crl(1, not_before, now + ISSUING_CRL_VALIDITY, &[])?,
+        ];
+        Ok(Self { trust_domain, issuers: [root, clients, services], crls })
     }
 
     pub(crate) fn from_parts(
         trust_domain: TrustDomain,
-        [root, clients, services]: [Issuer; 3],
-        crls: Crls,
+        issuers: [Issuer; 3],
+        crls: [RevocationList; 3],
     ) -> Self {
-        Self { trust_domain, root, clients, services, crls }
+        Self { trust_domain, issuers, crls }
     }
 
-    /// Issues a certificate to a client: CN = `name`, OU = domain, clientAuth.
+    /// Opens the key of a CA that is under a passphrase; does nothing to one that is not, or is not here.
+    pub fn unlock(&mut self, ca: Ca, passphrase: &Passphrase) -> Result<(), IssueError> {
+        self.issuers[ca as usize].unlock(passphrase)
+    }
+
+    /// Puts every key under a passphrase, to be saved so. Refuses one that is too short to protect anything.
+    pub fn lock(&mut self, passphrase: &Passphrase) -> Result<(), IssueError> {
+        if passphrase.as_str().chars().count() < SHORTEST_PASSPHRASE {
+            return Err(IssueError::ShortPassphrase(SHORTEST_PASSPHRASE));
+        }
+        self.issuers.iter_mut().try_for_each(|issuer| issuer.lock(passphrase))
+    }
+
+    /// Issues a certificate with a new key to a client: CN = `name`, OU = domain, clientAuth.
     pub fn issue_client(&self, name: &Name, request: &ClientRequest) -> Result<Issued, IssueError> {
+        self.issue_client_for(name, request, &KeySource::default())
+    }
+
+    /// As [`Authority::issue_client`], for a key of this kind or one that exists.
+    pub fn issue_client_for(
+        &self,
+        name: &Name,
+        request: &ClientRequest,
+        key: &KeySource,
+    ) -> Result<Issued, IssueError> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         if request.domain.is_empty() || request.domain.len() > 64 || !request.domain.bytes().all(legal) {
             return Err(IssueError::Domain);
         }
-        let leaf =
-            self.clients.sign(&within(&self.clients, request.days, self.client_leaf(name, request))?)?;
+        let issuer = self.clients();
+        let leaf = issuer.sign_for(&within(issuer, request.days, self.client_leaf(name, request))?, key)?;
         Ok(self.issued(Workload::Client(name.clone()), Some(request.domain.clone()), leaf))
     }
 
-    /// Issues a certificate to a service: its role is in the SPIFFE URI, its hosts are the names it is called by.
+    /// Issues a certificate with a new key to a service: its role is in the SPIFFE URI, its hosts are the names it
+    /// is called by.
     pub fn issue_service(
         &self,
         role: Role,
         name: &Name,
         request: &ServiceRequest,
     ) -> Result<Issued, IssueError> {
+        self.issue_service_for(role, name, request, &KeySource::default())
+    }
+
+    /// As [`Authority::issue_service`], for a key of this kind or one that exists.
+    pub fn issue_service_for(
+        &self,
+        role: Role,
+        name: &Name,
+        request: &ServiceRequest,
+        key: &KeySource,
+    ) -> Result<Issued, IssueError> {
         if request.hosts.is_empty() && serves(role) {
             return Err(IssueError::NoHost(role));
         }
-        let leaf = self.services.sign(&within(
-            &self.services,
-            request.days,
-            self.service_leaf(role, name, request),
-        )?)?;
+        let issuer = self.services();
+        let leaf =
+            issuer.sign_for(&within(issuer, request.days, self.service_leaf(role, name, request))?, key)?;
         Ok(self.issued(Workload::Service(role, name.clone()), None, leaf))
     }
 
@@ -175,7 +241,7 @@ impl Authority {
     /// Names the holder of a leaf, so that it can be saved and registered like any other.
     #[must_use]
     pub fn issued(&self, holder: Workload, domain: Option<String>, leaf: crate::Leaf) -> Issued {
-        Issued { holder, domain, leaf, root_pem: self.root.certificate_pem().to_owned() }
+        Issued { holder, domain, leaf, root_pem: self.root().certificate_pem().to_owned() }
     }
 
     /// The first part of every SPIFFE id.
@@ -184,37 +250,59 @@ impl Authority {
         &self.trust_domain
     }
 
+    /// One of the CAs.
+    #[must_use]
+    pub fn issuer(&self, ca: Ca) -> &Issuer {
+        &self.issuers[ca as usize]
+    }
+
     /// The root: what clients pass to `--cacert`. Its key may be kept elsewhere.
     #[must_use]
     pub fn root(&self) -> &Issuer {
-        &self.root
+        self.issuer(Ca::Root)
     }
 
     /// The issuing CA for clients: what the proxy's client door trusts.
     #[must_use]
     pub fn clients(&self) -> &Issuer {
-        &self.clients
+        self.issuer(Ca::Clients)
     }
 
     /// The issuing CA for services: what the main server's doors trust.
     #[must_use]
     pub fn services(&self) -> &Issuer {
-        &self.services
+        self.issuer(Ca::Services)
     }
 
-    /// Each CA with the place of its list, in the order of [`Authority::crls`].
-    pub(crate) fn lists_mut(&mut self) -> [(&Issuer, &mut RevocationList); 3] {
-        [
-            (&self.root, &mut self.crls.root),
-            (&self.clients, &mut self.crls.clients),
-            (&self.services, &mut self.crls.services),
-        ]
+    /// The CA that issued this certificate, by name and key identifier.
+    #[must_use]
+    pub fn issuer_of(&self, certificate: &Certificate) -> Option<Ca> {
+        Ca::ALL.into_iter().find(|ca| {
+            let issuer = self.issuer(*ca).facts();
+            issuer.subject == certificate.issuer && issuer.key_id == certificate.issuer_key_id
+        })
+    }
+
+    /// The current revocation list of a CA.
+    #[must_use]
+    pub fn crl(&self, ca: Ca) -> &RevocationList {
+        &self.crls[ca as usize]
     }
 
     /// The current revocation lists: of the root, of the clients CA, of the services CA.
     #[must_use]
     pub fn crls(&self) -> [&RevocationList; 3] {
-        [&self.crls.root, &self.crls.clients, &self.crls.services]
+        self.crls.each_ref()
+    }
+
+    /// Puts a later list in the place of a CA's current one. One that is not later changes nothing.
+    pub(crate) fn take_crl(&mut self, ca: Ca, list: RevocationList) -> bool {
+        let place = &mut self.crls[ca as usize];
+        let later = list.number > place.number;
+        if later {
+            *place = list;
+        }
+        later
     }
 }
 

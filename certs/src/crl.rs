@@ -22,6 +22,18 @@ pub struct Revoked {
     pub reason: RevokedReason,
 }
 
+impl Revoked {
+    /// Whether it is about this serial number; leading zeros, which only DER needs, do not count.
+    #[must_use]
+    pub fn is_of(&self, serial: &[u8]) -> bool {
+        significant(&self.serial) == significant(serial)
+    }
+}
+
+fn significant(serial: &[u8]) -> &[u8] {
+    &serial[serial.iter().take_while(|byte| **byte == 0).count()..]
+}
+
 /// A signed revocation list with what the database records of it.
 #[derive(Debug, Clone)]
 pub struct RevocationList {

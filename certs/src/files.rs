@@ -8,12 +8,15 @@ use std::{
 
 use tempfile::{Builder, NamedTempFile};
 
+/// How the names of files and folders begin that are not in their place yet.
+pub(crate) const UNFINISHED: [&str; 2] = [".new-", ".issue-"];
+
 /// Who may read a file. It is created so, never widened or narrowed afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readers {
     /// 0600: private keys.
     Owner,
-    /// 0644: certificates and revocation lists.
+    /// 0644: certificates, revocation lists and what else holds no secret.
     Everybody,
 }
 
@@ -34,7 +37,7 @@ pub(crate) fn replace(path: &Path, contents: &[u8], readers: Readers) -> io::Res
 
 fn write_beside(path: &Path, contents: &[u8], readers: Readers) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
-    builder.prefix(".new-");
+    builder.prefix(UNFINISHED[0]);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -64,7 +67,7 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
 /// A temporary folder inside `parent` that only its owner may enter; it goes when it is dropped.
 pub(crate) fn staging_folder(parent: &Path) -> io::Result<tempfile::TempDir> {
     let mut builder = Builder::new();
-    builder.prefix(".issue-");
+    builder.prefix(UNFINISHED[1]);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -78,6 +81,11 @@ pub(crate) fn publish_folder(staged: tempfile::TempDir, place: &Path) -> io::Res
     // POSIX: a directory replaces at most an empty one. Elsewhere it replaces none.
     fs::rename(staged.path(), place)?;
     let _ = staged.keep();
+    sync_folder_of(place)
+}
+
+/// Makes a name durable after it was changed.
+pub(crate) fn sync_folder_of(place: &Path) -> io::Result<()> {
     sync_folder(folder_of(place))
 }
 

@@ -1,7 +1,7 @@
 //! One certificate authority: its certificate and, unless it was taken away, its key.
 //!
 //! In: requests for leaves, issuing CAs and revocation lists. Out: what was asked for, signed. Refused: signing
-//! without the key, and a key that does not belong to the certificate.
+//! without the key or its passphrase, and a key that does not belong to the certificate.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa,
@@ -15,8 +15,9 @@ use shared::identity::{Certificate, MalformedCertificate, Role};
 use time::OffsetDateTime;
 
 use crate::{
-    MalformedCrl, RevocationList, Revoked,
-    leaf::{Leaf, LeafRequest, ORGANIZATION, PrivateKey, generate_key, random_serial},
+    KeyKind, KeySource, MalformedCrl, PrivateKey, RevocationList, Revoked, RevokedReason,
+    credentials::Passphrase,
+    leaf::{Leaf, LeafRequest, ORGANIZATION, random_serial},
 };
 
 /// Why nothing was issued.
@@ -42,6 +43,15 @@ pub enum IssueError {
     /// The key of this CA is kept elsewhere.
     #[error("the key of the {0} is not here: bring it back for the time of this step")]
     KeyAbsent(&'static str),
+    /// The key of this CA is under a passphrase that was not asked for yet.
+    #[error("the key of the {0} is under a passphrase, and none was given")]
+    KeyLocked(&'static str),
+    /// The passphrase is not the one the key was locked with.
+    #[error("the passphrase does not open the key of the {0}")]
+    WrongPassphrase(&'static str),
+    /// The passphrase of a new key protects nothing.
+    #[error("a passphrase has at least {0} characters")]
+    ShortPassphrase(usize),
     /// Files of two CAs were mixed up.
     #[error("the key of the {0} does not belong to its certificate: restore both from the same backup")]
     KeyMismatch(&'static str),
@@ -60,6 +70,12 @@ pub enum IssueError {
     /// Not a revocation list.
     #[error(transparent)]
     Crl(#[from] MalformedCrl),
+    /// Not a signing request that may be signed.
+    #[error("the signing request is refused: {0}")]
+    Request(&'static str),
+    /// Not PKCS#8, or encrypted in a way that is not read here.
+    #[error("the private key cannot be read")]
+    Key(#[from] pkcs8::Error),
     /// Encoding or signing failed.
     #[error("signing failed")]
     Signing(#[from] rcgen::Error),
@@ -72,7 +88,18 @@ pub struct Issuer {
     certificate_pem: String,
     certificate: CertificateDer<'static>,
     facts: Certificate,
-    signer: Option<rcgen::Issuer<'static, KeyPair>>,
+    key: CaKey,
+}
+
+/// The key of a CA, as far as it is at hand.
+#[derive(Debug)]
+enum CaKey {
+    /// Kept elsewhere.
+    Absent,
+    /// Here, under a passphrase.
+    Locked(PrivateKey),
+    /// Ready to sign.
+    Open(rcgen::Issuer<'static, KeyPair>, PrivateKey),
 }
 
 /// What a new CA is: its common name, its validity, how many CAs may stand between it and a leaf.
@@ -86,9 +113,9 @@ pub(crate) struct NewCa {
 
 impl NewCa {
     pub(crate) fn self_signed(&self) -> Result<Issuer, IssueError> {
-        let key = generate_key()?;
+        let key = KeyKind::default().generate()?;
         let certificate = self.parameters()?.self_signed(&key)?;
-        Issuer::new(self.title, certificate.pem(), Some(key))
+        Issuer::new(self.title, certificate.pem(), Some(PrivateKey::from_der(key.serialized_der())?))
     }
 
     fn parameters(&self) -> Result<CertificateParams, IssueError> {
@@ -108,35 +135,72 @@ impl NewCa {
 }
 
 impl Issuer {
-    /// `title` is what messages call it. Refused: a key of another certificate.
+    /// `title` is what messages call it. Refused: a key of another certificate; of one under a passphrase that shows
+    /// when it is unlocked.
     pub(crate) fn new(
         title: &'static str,
         certificate_pem: String,
-        key: Option<KeyPair>,
+        key: Option<PrivateKey>,
     ) -> Result<Self, IssueError> {
         let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())?;
         let facts = Certificate::parse(&certificate)?;
-        let signer = match key {
-            None => None,
-            Some(key) if key.subject_public_key_info() == facts.public_key => {
-                Some(rcgen::Issuer::from_ca_cert_der(&certificate, key)?)
-            }
-            Some(_) => return Err(IssueError::KeyMismatch(title)),
+        let mut issuer = Self { title, certificate_pem, certificate, facts, key: CaKey::Absent };
+        issuer.key = match key {
+            None => CaKey::Absent,
+            Some(key) if key.is_encrypted() => CaKey::Locked(key),
+            Some(key) => issuer.open(key)?,
         };
-        Ok(Self { title, certificate_pem, certificate, facts, signer })
+        Ok(issuer)
+    }
+
+    fn open(&self, key: PrivateKey) -> Result<CaKey, IssueError> {
+        let pair = KeyPair::from_pem(key.pem())?;
+        if pair.subject_public_key_info() != self.facts.public_key {
+            return Err(IssueError::KeyMismatch(self.title));
+        }
+        Ok(CaKey::Open(rcgen::Issuer::from_ca_cert_der(&self.certificate, pair)?, key))
+    }
+
+    /// Whether the key is here, but under a passphrase.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(self.key, CaKey::Locked(_))
+    }
+
+    /// Opens a key that is under a passphrase; does nothing to one that is not.
+    pub fn unlock(&mut self, passphrase: &Passphrase) -> Result<(), IssueError> {
+        if let CaKey::Locked(locked) = &self.key {
+            let key = locked.decrypted(passphrase)?.ok_or(IssueError::WrongPassphrase(self.title))?;
+            self.key = self.open(key)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the key under a passphrase; it signs nothing until it is unlocked again.
+    pub fn lock(&mut self, passphrase: &Passphrase) -> Result<(), IssueError> {
+        if let CaKey::Open(_, key) = &self.key {
+            self.key = CaKey::Locked(key.encrypted(passphrase)?);
+        }
+        Ok(())
     }
 
     /// Makes a key and signs a certificate for it that says what `request` says, unchecked.
     pub fn sign(&self, request: &LeafRequest) -> Result<Leaf, IssueError> {
-        let key = generate_key()?;
-        let certificate = request.parameters()?.signed_by(&key, self.signer()?)?;
-        Leaf::new(certificate.pem() + &self.certificate_pem, &key)
+        self.sign_for(request, &KeySource::default())
+    }
+
+    /// As [`Issuer::sign`], for a key of this kind or one that exists.
+    pub fn sign_for(&self, request: &LeafRequest, key: &KeySource) -> Result<Leaf, IssueError> {
+        let signer = self.signer()?;
+        let (public, private) = key.resolve()?;
+        let certificate = request.parameters()?.signed_by(&public, signer)?;
+        Leaf::from_pem(certificate.pem() + &self.certificate_pem, private)
     }
 
     pub(crate) fn sign_ca(&self, ca: &NewCa) -> Result<Self, IssueError> {
-        let key = generate_key()?;
+        let key = KeyKind::default().generate()?;
         let certificate = ca.parameters()?.signed_by(&key, self.signer()?)?;
-        Self::new(ca.title, certificate.pem(), Some(key))
+        Self::new(ca.title, certificate.pem(), Some(PrivateKey::from_der(key.serialized_der())?))
     }
 
     /// Signs a revocation list (RFC 5280 §5: version 2, with its number and this key's identifier).
@@ -171,14 +235,23 @@ impl Issuer {
         revoked: impl IntoIterator<Item = Revoked>,
     ) -> Result<RevocationList, IssueError> {
         let mut entries = current.revoked()?;
-        entries.extend(revoked);
+        for entry in revoked {
+            // whoever is on the list stays there with the first reason and time
+            if !entries.iter().any(|one| one.is_of(&entry.serial)) {
+                entries.push(entry);
+            }
+        }
         let now = OffsetDateTime::now_utc();
         let next_update = now + (current.next_update - current.this_update);
         self.sign_crl(current.number + 1, now, next_update, &entries)
     }
 
     fn signer(&self) -> Result<&rcgen::Issuer<'static, KeyPair>, IssueError> {
-        self.signer.as_ref().ok_or(IssueError::KeyAbsent(self.title))
+        match &self.key {
+            CaKey::Open(signer, _) => Ok(signer),
+            CaKey::Locked(_) => Err(IssueError::KeyLocked(self.title)),
+            CaKey::Absent => Err(IssueError::KeyAbsent(self.title)),
+        }
     }
 
     /// What messages call this CA, such as "clients CA".
@@ -205,10 +278,13 @@ impl Issuer {
         &self.facts
     }
 
-    /// The CA's private key, unless it is kept elsewhere.
+    /// The CA's private key as it lies in its file, unless it is kept elsewhere.
     #[must_use]
     pub fn key(&self) -> Option<PrivateKey> {
-        self.signer.as_ref().map(|signer| PrivateKey::from_pem(signer.key().serialize_pem()))
+        match &self.key {
+            CaKey::Open(_, key) | CaKey::Locked(key) => Some(key.clone()),
+            CaKey::Absent => None,
+        }
     }
 }
 
@@ -216,7 +292,8 @@ fn entry(revoked: &Revoked) -> RevokedCertParams {
     RevokedCertParams {
         serial_number: SerialNumber::from_slice(&revoked.serial),
         revocation_time: revoked.revoked_at,
-        reason_code: Some(revoked.reason),
+        // RFC 5280 §5.3.1: rather absent than unspecified
+        reason_code: (revoked.reason != RevokedReason::Unspecified).then_some(revoked.reason),
         invalidity_date: None,
     }
 }

@@ -3,21 +3,21 @@
 //! A [`LeafRequest`] is signed as it stands. That is what tests need, which make expired, mistaken and forged
 //! certificates of it; what may be issued to anybody is decided by [`crate::Authority`].
 
-use std::fmt;
+use std::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls_pki_types::{
-    CertificateDer, PrivateKeyDer,
+    CertificateDer,
     pem::{self, PemObject},
 };
 use shared::identity::{Certificate, Fingerprint};
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name};
 
-use crate::{Host, IssueError};
+use crate::{Host, IssueError, KeyKind, PrivateKey};
 
 /// The organization named in every certificate.
 pub(crate) const ORGANIZATION: &str = "MessageBroker";
@@ -70,9 +70,9 @@ pub struct LeafRequest {
 impl LeafRequest {
     /// Makes a key and signs the certificate with that same key: nobody vouches for it.
     pub fn self_signed(&self) -> Result<Leaf, IssueError> {
-        let key = generate_key()?;
+        let key = KeyKind::default().generate()?;
         let certificate = self.parameters()?.self_signed(&key)?;
-        Leaf::new(certificate.pem(), &key)
+        Leaf::from_pem(certificate.pem(), PrivateKey::from_der(key.serialized_der())?)
     }
 
     pub(crate) fn parameters(&self) -> Result<CertificateParams, IssueError> {
@@ -124,11 +124,6 @@ impl KeyUsage {
     }
 }
 
-/// A new ECDSA P-256 key: three times the handshakes per second of RSA-2048.
-pub(crate) fn generate_key() -> Result<KeyPair, IssueError> {
-    Ok(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)
-}
-
 /// 20 octets, the longest that RFC 5280 §4.1.2.2 allows: the top bit is clear, so that the number is positive,
 /// and the next one set, so that it is never shorter and never zero. 158 random bits need no counter to be unique.
 pub(crate) fn random_serial() -> Result<SerialNumber, IssueError> {
@@ -148,10 +143,6 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    pub(crate) fn new(chain_pem: String, key: &KeyPair) -> Result<Self, IssueError> {
-        Self::from_pem(chain_pem, PrivateKey::from_pem(key.serialize_pem()))
-    }
-
     /// Reads back what was written: the leaf first, then its issuers. The key is not compared.
     pub(crate) fn from_pem(chain_pem: String, key: PrivateKey) -> Result<Self, IssueError> {
         let chain: Vec<_> =
@@ -164,6 +155,12 @@ impl Leaf {
     #[must_use]
     pub fn certificate_pem(&self) -> &str {
         &self.chain_pem
+    }
+
+    /// The certificate alone, PEM.
+    #[must_use]
+    pub(crate) fn own_pem(&self) -> &str {
+        first_pem(&self.chain_pem)
     }
 
     /// The certificate and its issuing CA, DER, the leaf first.
@@ -190,6 +187,26 @@ impl Leaf {
         self.facts.fingerprint
     }
 
+
+    /// OU of the subject: a client's domain.
+    #[must_use]
+    pub fn unit(&self) -> Option<String> {
+        let (_, subject) = X509Name::from_der(&self.facts.subject).ok()?;
+        let unit = subject.iter_organizational_unit().next()?;
+        unit.as_str().ok().map(str::to_owned)
+    }
+
+    /// The DNS and IP names in it: what a renewal of a service keeps.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<Host> {
+        let Ok((_, certificate)) = X509Certificate::from_der(&self.chain[0]) else { return Vec::new() };
+        let names = certificate.extensions().iter().find_map(|one| match one.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
+            _ => None,
+        });
+        names.into_iter().flatten().filter_map(host).collect()
+    }
+
     /// First second of validity.
     #[must_use]
     pub fn not_before(&self) -> OffsetDateTime {
@@ -203,34 +220,25 @@ impl Leaf {
     }
 }
 
+/// The first block of a PEM text, with its line end.
+pub(crate) fn first_pem(text: &str) -> &str {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    text.find(END).map_or(text, |at| &text[..at + END.len()])
+}
+
+fn host(name: &GeneralName<'_>) -> Option<Host> {
+    match name {
+        GeneralName::DNSName(name) => Some(Host::Dns((*name).to_owned())),
+        GeneralName::IPAddress(octets) => match octets.len() {
+            4 => Some(Host::Ip(IpAddr::from(<[u8; 4]>::try_from(*octets).ok()?))),
+            16 => Some(Host::Ip(IpAddr::from(<[u8; 16]>::try_from(*octets).ok()?))),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// X.509 cannot name a moment that `time` cannot: years have four digits in both.
-fn moment(unix_seconds: i64) -> OffsetDateTime {
+pub(crate) fn moment(unix_seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
-}
-
-/// A private key as PKCS#8 PEM; wiped from memory when dropped, and never shown.
-#[derive(Clone)]
-pub struct PrivateKey(Zeroizing<String>);
-
-impl PrivateKey {
-    pub(crate) fn from_pem(pem: String) -> Self {
-        Self(Zeroizing::new(pem))
-    }
-
-    /// The key in PEM: what `curl --key` takes.
-    #[must_use]
-    pub fn pem(&self) -> &str {
-        &self.0
-    }
-
-    /// The key in DER, for rustls.
-    pub fn der(&self) -> Result<PrivateKeyDer<'static>, pem::Error> {
-        PrivateKeyDer::from_pem_slice(self.0.as_bytes())
-    }
-}
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(private key)")
-    }
 }

@@ -10,6 +10,8 @@
 pub mod cli;
 mod host;
 mod trust_domain;
+mod private_key;
+mod key;
 mod leaf;
 mod issuer;
 mod crl;
@@ -21,10 +23,12 @@ pub mod register;
 pub mod statement;
 pub mod credentials;
 
-pub use authority::{Authority, ClientRequest, ServiceRequest};
+pub use authority::{Authority, Ca, ClientRequest, ServiceRequest};
 pub use crl::{MalformedCrl, RevocationList, Revoked, RevokedReason};
 pub use host::{Host, InvalidHost};
 pub use issued::Issued;
 pub use issuer::{IssueError, Issuer};
-pub use leaf::{KeyUsage, Leaf, LeafRequest, PrivateKey, Purpose};
+pub use key::{KeyKind, KeySource};
+pub use leaf::{KeyUsage, Leaf, LeafRequest, Purpose};
+pub use private_key::PrivateKey;
 pub use trust_domain::{InvalidTrustDomain, TrustDomain};

@@ -10,7 +10,7 @@ use time::macros::format_description;
 use super::{Place, database, title};
 use crate::{
     Authority, ClientRequest, Issued, ServiceRequest,
-    folder::{self, FolderError},
+    folder::{self, FolderError, Writing},
     register::{self, Registered},
     statement,
 };
@@ -31,6 +31,7 @@ impl Request {
 }
 
 pub(super) async fn run(place: &Place, request: Request, out: &mut dyn Write) -> anyhow::Result<()> {
+    let writing = Writing::begin(&place.dir)?;
     let authority = Authority::load(&place.dir)?;
     folder::vacant(&place.dir, &request.holder())
         .map_err(|refusal| with_remedy(refusal, place, &request.holder()))?;
@@ -40,7 +41,7 @@ pub(super) async fn run(place: &Place, request: Request, out: &mut dyn Write) ->
         Request::Service(role, name, choices) => authority.issue_service(*role, name, choices)?,
     };
     let Some(connection) = &mut database else {
-        let folder = issued.save(&place.dir)?;
+        let folder = issued.stage(&writing)?.publish()?;
         describe(&issued, &folder, out)?;
         writeln!(
             out,
@@ -51,7 +52,7 @@ pub(super) async fn run(place: &Place, request: Request, out: &mut dyn Write) ->
     };
     // The folder is moved into place in the middle: if the database refuses, nothing is left of it; if the move
     // fails, no row is. Only an unconfirmed commit leaves the folder without knowing of the row, and says so.
-    let staged = issued.stage(&place.dir)?;
+    let staged = issued.stage(&writing)?;
     let mut transaction = connection.begin().await?;
     register::crls(&mut transaction, &authority.crls()).await?;
     let registered = register::issued(&mut transaction, &issued).await?;

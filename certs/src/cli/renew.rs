@@ -11,10 +11,11 @@ use sqlx::Connection;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Place, Renewal, database, issue::describe};
-use crate::{Authority, ClientRequest, Issued, register, statement};
+use crate::{Authority, ClientRequest, Issued, folder::Writing, register, statement};
 
 pub(super) async fn run(place: &Place, renewal: &Renewal, out: &mut dyn Write) -> anyhow::Result<()> {
     let Renewal { name, days, overlap } = renewal;
+    let writing = Writing::begin(&place.dir)?;
     let authority = Authority::load(&place.dir)?;
     let holder = Workload::Client(name.clone());
     let old = Issued::load(&place.dir, &holder)?.ok_or_else(|| {
@@ -23,9 +24,9 @@ pub(super) async fn run(place: &Place, renewal: &Renewal, out: &mut dyn Write) -
     let mut database = database::connect(place).await?;
     let domain = old.domain.unwrap_or_else(|| ClientRequest::default().domain);
     let issued = authority.issue_client(name, &ClientRequest { domain, days: *days })?;
-    let staged = issued.stage_renewal(&place.dir)?;
+    let staged = issued.stage_renewal(&writing)?;
     let Some(connection) = &mut database else {
-        let (folder, backup) = staged.replace(&place.dir)?;
+        let (folder, backup) = staged.replace()?;
         describe(&issued, &folder, out)?;
         writeln!(out, "  {}   what it had before", backup.display())?;
         writeln!(
@@ -39,7 +40,7 @@ pub(super) async fn run(place: &Place, renewal: &Renewal, out: &mut dyn Write) -
     // old certificate stays registered.
     let mut transaction = connection.begin().await?;
     let ends = register::renewed(&mut transaction, &issued, overlap.0).await?;
-    let (folder, backup) = staged.replace(&place.dir)?;
+    let (folder, backup) = staged.replace()?;
     transaction.commit().await.with_context(|| {
         format!(
             "the new certificate is in {}, but the database did not confirm it; if {name} is not admitted with it, \

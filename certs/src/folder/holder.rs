@@ -10,10 +10,9 @@ use std::{
 
 use shared::identity::Workload;
 use tempfile::TempDir;
-use time::{OffsetDateTime, macros::format_description};
-use x509_parser::prelude::{FromDer, X509Name};
+use time::OffsetDateTime;
 
-use super::{FolderError, read};
+use super::{FolderError, STAMP, Writing, index::record, read};
 use crate::{
     Issued, Leaf, PrivateKey,
     files::{Readers, create_folder, publish_folder, staging_folder, write_new},
@@ -30,28 +29,52 @@ pub fn folder_of(dir: &Path, holder: &Workload) -> PathBuf {
 
 /// A written folder that is not in its place yet. Dropped, it is gone.
 #[derive(Debug)]
-pub struct Staged {
+pub struct Staged<'a> {
     folder: TempDir,
     place: PathBuf,
+    leaf: &'a Leaf,
+    writing: &'a Writing,
 }
 
-impl Staged {
-    /// Moves what lies in its place to `backup/`, and the folder to its place. Answers both. A crash in between
-    /// leaves the name vacant and both folders whole.
-    pub fn replace(self, dir: &Path) -> Result<(PathBuf, PathBuf), FolderError> {
+impl Staged<'_> {
+    /// Adds a file to the folder; one with a secret in it is for its owner only.
+    pub fn add(&self, name: &str, contents: &[u8], secret: bool) -> Result<(), FolderError> {
+        let path = self.folder.path().join(name);
+        let readers = if secret { Readers::Owner } else { Readers::Everybody };
+        write_new(&path, contents, readers).map_err(|error| FolderError::Write(path, error))
+    }
+
+    /// Puts the certificate into the index, moves what lies in its place to `backup/`, and the folder to its place.
+    /// Answers both. A crash in between leaves the name vacant and both folders whole.
+    pub fn replace(self) -> Result<(PathBuf, PathBuf), FolderError> {
+        let dir = self.writing.dir();
         let name = self.place.strip_prefix(dir).unwrap_or(&self.place).to_owned();
         let backup = dir.join("backup").join(name);
         create_folder(&backup).map_err(|error| FolderError::Write(backup.clone(), error))?;
         let now = OffsetDateTime::now_utc();
-        let format = format_description!("[year][month][day]T[hour][minute][second].[subsecond digits:6]Z");
-        let backup = backup.join(now.format(format).unwrap_or_else(|_| now.unix_timestamp().to_string()));
-        fs::rename(&self.place, &backup).map_err(|error| FolderError::Write(backup.clone(), error))?;
-        let place = self.publish()?;
+        let backup = backup.join(now.format(STAMP).unwrap_or_else(|_| now.unix_timestamp().to_string()));
+        let recorded = record(dir, self.leaf)?;
+        if let Err(error) = fs::rename(&self.place, &backup) {
+            let _ = fs::remove_file(recorded);
+            return Err(FolderError::Write(backup, error));
+        }
+        let place = self.into_place()?;
         Ok((place, backup))
     }
 
-    /// Moves the folder to its place, which it answers. Refuses a name that was taken in the meantime.
+    /// Puts the certificate into the index and the folder to its place, which it answers. Refuses a name that was
+    /// taken in the meantime.
     pub fn publish(self) -> Result<PathBuf, FolderError> {
+        let recorded = record(self.writing.dir(), self.leaf)?;
+        let published = self.into_place();
+        if published.is_err() {
+            // nobody ever got it
+            let _ = fs::remove_file(recorded);
+        }
+        published
+    }
+
+    fn into_place(self) -> Result<PathBuf, FolderError> {
         match publish_folder(self.folder, &self.place) {
             Ok(()) => Ok(self.place),
             Err(error)
@@ -70,33 +93,30 @@ impl Staged {
 impl Issued {
     /// Writes the folder and puts it in its place, which it answers.
     pub fn save(&self, dir: &Path) -> Result<PathBuf, FolderError> {
-        self.stage(dir)?.publish()
+        self.stage(&Writing::begin(dir)?)?.publish()
     }
 
     /// Writes the folder beside its place. Refuses a name that is taken.
-    pub fn stage(&self, dir: &Path) -> Result<Staged, FolderError> {
-        vacant(dir, &self.holder)?;
-        self.stage_renewal(dir)
+    pub fn stage<'a>(&'a self, writing: &'a Writing) -> Result<Staged<'a>, FolderError> {
+        vacant(writing.dir(), &self.holder)?;
+        self.stage_renewal(writing)
     }
 
     /// Writes the folder beside its place, which may be taken: see [`Staged::replace`].
-    pub fn stage_renewal(&self, dir: &Path) -> Result<Staged, FolderError> {
+    pub fn stage_renewal<'a>(&'a self, writing: &'a Writing) -> Result<Staged<'a>, FolderError> {
         let name = self.name().as_str();
-        let place = folder_of(dir, &self.holder);
-        let parent = place.parent().unwrap_or(dir);
+        let place = folder_of(writing.dir(), &self.holder);
+        let parent = place.parent().unwrap_or(writing.dir());
         create_folder(parent).map_err(|error| FolderError::Write(parent.to_owned(), error))?;
         let folder = staging_folder(parent).map_err(|error| FolderError::Write(parent.to_owned(), error))?;
-        for (file, contents, readers) in [
-            (format!("{name}.key"), self.key().pem(), Readers::Owner),
-            (format!("{name}.crt"), self.certificate_pem(), Readers::Everybody),
-            ("ca.crt".to_owned(), &self.root_pem, Readers::Everybody),
-            ("fingerprint.txt".to_owned(), &format!("{}\n", self.fingerprint_line()), Readers::Everybody),
-        ] {
-            let path = folder.path().join(file);
-            write_new(&path, contents.as_bytes(), readers)
-                .map_err(|error| FolderError::Write(path, error))?;
+        let staged = Staged { folder, place, leaf: &self.leaf, writing };
+        if self.key().is_here() {
+            staged.add(&format!("{name}.key"), self.key().pem().as_bytes(), true)?;
         }
-        Ok(Staged { folder, place })
+        staged.add(&format!("{name}.crt"), self.certificate_pem().as_bytes(), false)?;
+        staged.add("ca.crt", self.root_pem.as_bytes(), false)?;
+        staged.add("fingerprint.txt", format!("{}\n", self.fingerprint_line()).as_bytes(), false)?;
+        Ok(staged)
     }
 
     /// Reads back what was issued to `holder`; `None` if nothing was.
@@ -107,11 +127,13 @@ impl Issued {
         }
         let (Workload::Client(name) | Workload::Service(_, name)) = holder;
         let certificate = folder.join(format!("{name}.crt"));
-        let key = PrivateKey::from_pem(read(&folder.join(format!("{name}.key")))?);
+        let key_path = folder.join(format!("{name}.key"));
+        let key =
+            if key_path.exists() { PrivateKey::from_pem(read(&key_path)?) } else { PrivateKey::elsewhere() };
         let leaf = Leaf::from_pem(read(&certificate)?, key)
             .map_err(|error| FolderError::Content(certificate, Box::new(error)))?;
         let domain = match holder {
-            Workload::Client(_) => unit(&leaf),
+            Workload::Client(_) => leaf.unit(),
             Workload::Service(..) => None,
         };
         Ok(Some(Self { holder: holder.clone(), domain, leaf, root_pem: read(&folder.join("ca.crt"))? }))
@@ -126,11 +148,4 @@ pub fn vacant(dir: &Path, holder: &Workload) -> Result<(), FolderError> {
     }
     let place = folder_of(dir, holder);
     if place.exists() { Err(FolderError::NameTaken(place)) } else { Ok(()) }
-}
-
-/// OU of the subject: a client's domain.
-fn unit(leaf: &Leaf) -> Option<String> {
-    let (_, subject) = X509Name::from_der(&leaf.facts().subject).ok()?;
-    let unit = subject.iter_organizational_unit().next()?;
-    unit.as_str().ok().map(str::to_owned)
 }

@@ -13,14 +13,20 @@ fn the_folder_is_laid_out_as_promised() {
     pki.issue_client("client_001");
     pki.issue_service(Role::MainServer, "m1");
     let dir = pki.dir();
-    let files: Vec<_> = pki
+    let mut files: Vec<_> = pki
         .contents()
         .iter()
         .map(|(path, _)| path.strip_prefix(&dir).unwrap().to_str().unwrap().to_owned())
         .collect();
+    // the index: each certificate under its serial number
+    let serials: Vec<_> = files.iter().filter_map(|file| file.strip_prefix("issued/")).collect();
+    assert_eq!(serials.len(), 2, "{serials:?}");
+    assert!(serials.iter().all(|file| file.len() == "0123456789012345678901234567890123456789.crt".len()));
+    files.retain(|file| !file.starts_with("issued/"));
     assert_eq!(
         files,
         [
+            ".lock",
             "ca.crt",
             "ca.key",
             "ca.toml",
