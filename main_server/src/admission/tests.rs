@@ -51,7 +51,7 @@ fn judge(peer: &Peer, registration: Option<Registration>, admitted: &[Role]) -> 
 
 fn judge_with(peer: &Peer, services: Option<&Services>, admitted: &[Role]) -> Result<Service, Code> {
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW.unsigned_abs()));
-    let crls = Crls::of([], &CrlConfig::default()).settle();
+    let crls = Crls::of([], &CrlConfig::default(), now).settle();
     authorize(peer, services, &crls, admitted, now).map_err(|problem| problem.code)
 }
 

@@ -172,7 +172,7 @@ fn a_revoked_client_is_told_when_and_the_reason_code_but_not_the_operators_text(
 #[test]
 fn a_list_of_another_issuer_of_the_same_name_revokes_nothing() {
     let (base, other) = (Base::new(), Base::new());
-    let crls = Crls::of([base.issuer.clone(), other.issuer.clone()], &CrlConfig::default()).settle();
+    let crls = Crls::of([base.issuer.clone(), other.issuer.clone()], &CrlConfig::default(), now()).settle();
     let crls = sign_into(&crls, other.authority.clients(), 1, &[&base.leaf], NOW + DAY);
     assert_eq!(crls.judge(&base.peer(), now()), Standing::Clear);
     let crls = sign_into(&crls, base.authority.clients(), 1, &[&base.leaf], NOW + DAY);
@@ -182,19 +182,30 @@ fn a_list_of_another_issuer_of_the_same_name_revokes_nothing() {
 #[test]
 fn nobody_is_clear_before_the_lists_were_read() {
     let base = Base::new();
-    let unread = Crls::of([base.issuer.clone()], &CrlConfig::default());
+    let unread = Crls::of([base.issuer.clone()], &CrlConfig::default(), now());
     assert_eq!(unread.judge(&base.peer(), now()), Standing::Stale);
 }
 
 #[test]
-fn a_missing_list_admits_or_refuses_as_the_policy_says() {
+fn a_missing_list_admits_or_refuses_as_the_policy_says_since_the_ca_was_first_met() {
     let base = Base::new();
-    for (missing, standing) in [(Missing::Warn, Standing::Clear), (Missing::Reject, Standing::Stale)] {
+    for (missing, met_before, standing) in [
+        (Missing::Reject, 0, Standing::Stale),
+        (Missing::Grace, 0, Standing::Clear),
+        (Missing::Grace, DAY, Standing::Clear),
+        (Missing::Grace, DAY + 1, Standing::Stale),
+        (Missing::Warn, 300 * DAY, Standing::Clear),
+    ] {
         let config = CrlConfig { missing, ..CrlConfig::default() };
-        let known = Crls::of([base.issuer.clone()], &config).settle();
-        assert_eq!(known.judge(&base.peer(), now()), standing);
-        let sent_by_the_client_and_known_to_nobody = Crls::of([], &config).settle();
+        let met = at(NOW - met_before);
+        let known = Crls::of([base.issuer.clone()], &config, met).settle();
+        assert_eq!(known.judge(&base.peer(), now()), standing, "{missing:?} {met_before}");
+        let sent_by_the_client_and_known_to_nobody = Crls::of([], &config, met).settle();
         assert_eq!(sent_by_the_client_and_known_to_nobody.judge(&base.peer(), now()), standing);
+        let with_a_list = sign_into(&known, base.authority.clients(), 1, &[], NOW + DAY);
+        assert_eq!(with_a_list.judge(&base.peer(), now()), Standing::Clear, "{missing:?} {met_before}");
+        let on_it = sign_into(&known, base.authority.clients(), 1, &[&base.leaf], NOW + DAY);
+        assert_eq!(on_it.judge(&base.peer(), now()), Standing::Revoked(REVOKED));
     }
 }
 
@@ -209,7 +220,7 @@ fn a_list_past_its_next_update_is_good_for_as_long_as_the_policy_says() {
         (Overdue::Warn, 300 * DAY, Standing::Clear),
     ] {
         let config = CrlConfig { policy, ..CrlConfig::default() };
-        let crls = Crls::of([base.issuer.clone()], &config).settle();
+        let crls = Crls::of([base.issuer.clone()], &config, now()).settle();
         let late = sign_into(&crls, base.authority.clients(), 1, &[], NOW - past);
         assert_eq!(late.judge(&base.peer(), now()), standing, "{policy:?} {past}");
         let revoked = sign_into(&crls, base.authority.clients(), 1, &[&base.leaf], NOW - past);
@@ -235,7 +246,7 @@ impl Base {
         let leaf = client.leaf.facts().clone();
         let issuer = Arc::new(authority.clients().facts().clone());
         let root = Arc::new(authority.root().facts().clone());
-        let none = Crls::of([issuer.clone(), root], &CrlConfig::default()).settle();
+        let none = Crls::of([issuer.clone(), root], &CrlConfig::default(), now()).settle();
         let mut crls = Vec::new();
         for lists in [Lists::Current, Lists::Late] {
             let until = if lists == Lists::Current { NOW } else { NOW - DAY - 1 };
@@ -300,7 +311,11 @@ fn sign_into(crls: &Crls, issuer: &Issuer, number: u64, revoked: &[&Certificate]
 }
 
 fn now() -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(NOW.unsigned_abs()))
+    at(NOW)
+}
+
+fn at(seconds: i64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds.unsigned_abs()))
 }
 
 fn set_dates(certificate: &mut Certificate, dates: Dates) {

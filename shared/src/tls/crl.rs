@@ -1,9 +1,9 @@
 //! Revocation lists (RFC 5280 §5), as one set of serial numbers per issuer.
 //!
 //! ```text
-//! source   the table `crls` (the process reads it), files and directories (`files`), `https://` (`urls`)
+//! source   the table `crls` (`table`; the process reads it), files and directories (`files`), `https://` (`urls`)
 //!   der → list → entries   one list, read strictly
-//!   crls                   verified against its issuer, compared with the one in force, put beside the others
+//!   crls → place           verified against its issuer, compared with the one in force, put beside the others
 //!     lists                swapped in whole; logs, metrics, /readyz
 //! ```
 //!
@@ -17,9 +17,11 @@ mod der;
 mod entries;
 mod list;
 mod number;
+mod place;
 mod crls;
 mod source;
 mod lists;
+mod table;
 mod files;
 mod urls;
 mod show;
@@ -30,4 +32,4 @@ pub use entries::CrlEntry;
 pub use fault::CrlFault;
 pub use files::Unusable;
 pub use lists::RevocationLists;
-pub use source::CrlHead;
+pub use table::CrlHead;

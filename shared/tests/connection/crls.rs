@@ -35,7 +35,7 @@ impl Scene {
         let authority = authority();
         let leaf = authority.clients().sign(&client_request(&authority)).unwrap();
         let peer = peer(&authority, &leaf);
-        let crls = Crls::of([facts(&authority)], &CrlConfig::default()).settle();
+        let crls = Crls::of([facts(&authority)], &CrlConfig::default(), UnixTime::now()).settle();
         Self { authority, leaf, peer, crls }
     }
 
@@ -116,7 +116,7 @@ fn the_roots_list_revokes_an_issuing_ca_with_all_its_clients() {
     let scene = Scene::new();
     let (root, clients) = (scene.authority.root(), scene.authority.clients());
     let places = [facts(&scene.authority), Arc::new(root.facts().clone())];
-    let crls = Crls::of(places, &CrlConfig::default()).settle();
+    let crls = Crls::of(places, &CrlConfig::default(), UnixTime::now()).settle();
     let list = Forged::of(root, 1).entry(&entry(&clients.facts().serial, 2)).signed_by(root);
     let crls = crls.accept(&list, UnixTime::now()).unwrap().unwrap();
     assert_eq!(reason(crls.judge(&scene.peer, UnixTime::now())), "cACompromise");
@@ -234,7 +234,7 @@ fn only_the_issuers_own_key_signs_its_list() {
 fn a_ca_whose_key_usage_does_not_allow_it_signs_no_list() {
     let scene = Scene::new();
     let mute = Certificate { signs_crls: false, ..scene.authority.clients().facts().clone() };
-    let crls = Crls::of([Arc::new(mute)], &CrlConfig::default());
+    let crls = Crls::of([Arc::new(mute)], &CrlConfig::default(), UnixTime::now());
     let der = scene.list(1).signed_by(scene.authority.clients());
     assert_eq!(crls.accept(&der, UnixTime::now()).unwrap_err(), CrlFault::KeyUsage);
 }
@@ -260,7 +260,9 @@ fn a_lower_number_is_refused_and_what_is_in_force_stays() {
 fn two_issuers_of_the_same_name_have_a_list_each() {
     let (one, other) = (Scene::new(), Scene::new());
     assert_eq!(one.authority.clients().facts().subject, other.authority.clients().facts().subject);
-    let mut crls = Crls::of([facts(&one.authority), facts(&other.authority)], &CrlConfig::default()).settle();
+    let mut crls =
+        Crls::of([facts(&one.authority), facts(&other.authority)], &CrlConfig::default(), UnixTime::now())
+            .settle();
     // the first one's list is newer, and names the other one's serial number
     let lists = [
         one.list(9).entry(&other.listed(KEY_COMPROMISE)).signed_by(one.authority.clients()),

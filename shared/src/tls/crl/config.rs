@@ -1,6 +1,6 @@
 //! The table `[crl]`: further sources of lists, and what holds when a list is late or missing.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use url::Url;
@@ -24,7 +24,8 @@ pub struct CrlConfig {
     pub poll: Span,
     /// What holds when a list is past its next update.
     pub policy: Overdue,
-    /// How long past its next update a list is still good, with the policy `grace`.
+    /// How long, with the policy `grace`, a list is still good past its next update, and a CA without any list is
+    /// waited for since it was first met here.
     pub grace: Span,
     /// What holds for a CA that has no list.
     pub missing: Missing,
@@ -46,10 +47,12 @@ pub enum Overdue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {
-    /// They are admitted; the log says so. CAs of others may publish no list.
-    Warn,
-    /// They are refused.
+    /// They are admitted for a while since this process first met the CA, then refused.
+    Grace,
+    /// They are refused at once.
     Reject,
+    /// They are admitted; the log and a metric say so. CAs of others may publish no list.
+    Warn,
 }
 
 impl Default for CrlConfig {
@@ -62,7 +65,7 @@ impl Default for CrlConfig {
             poll: Span::seconds(60),
             policy: Overdue::Grace,
             grace: Span::seconds(24 * 3600),
-            missing: Missing::Warn,
+            missing: Missing::Grace,
         }
     }
 }
@@ -79,15 +82,6 @@ impl CrlConfig {
         }
         if self.poll.0.is_zero() {
             source.fault("crl.poll", "must be longer than 0s");
-        }
-    }
-
-    /// How long past its next update a list is good.
-    pub(super) fn patience(&self) -> Duration {
-        match self.policy {
-            Overdue::Grace => self.grace.0,
-            Overdue::Reject => Duration::ZERO,
-            Overdue::Warn => Duration::MAX,
         }
     }
 }

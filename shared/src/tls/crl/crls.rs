@@ -4,17 +4,17 @@
 //! changed: it is replaced whole. A place belongs to a CA's name *and* key, so that a CA of the same name cannot
 //! revoke, or fail to revoke, another's certificates (RFC 5280 §5.2.1).
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
-use aws_lc_rs::digest::{Digest, SHA256, digest};
+use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::UnixTime;
 
 use super::{
-    CrlConfig, CrlEntry, CrlFault, Missing,
+    CrlConfig, CrlEntry, CrlFault,
     der::{BIT_STRING, Reader, SEQUENCE},
     entries::Entries,
     list::{Parsed, bits},
-    number::CrlNumber,
+    place::{List, Patience, Place, State, seconds},
 };
 use crate::{
     identity::Certificate,
@@ -31,8 +31,8 @@ pub enum Standing {
     Clear,
     /// Its certificate, or a CA on its path, is on the list of its issuer.
     Revoked(CrlEntry),
-    /// Not known to be revoked, but a list that would say so is too old, unusable, not read yet or, where that
-    /// is required, missing.
+    /// Not known to be revoked, but a list that would say so is too old, unusable, not read yet or missing, and
+    /// the time that the policies give is over.
     Stale,
 }
 
@@ -40,43 +40,21 @@ pub enum Standing {
 #[derive(Debug, Clone)]
 pub struct Crls {
     places: HashMap<Vec<u8>, Vec<Place>>,
-    patience: Duration,
-    missing: Missing,
-}
-
-/// A CA's place.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) authority: Arc<Certificate>,
-    pub(super) state: State,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum State {
-    /// The sources were not read yet.
-    Unread,
-    /// There is one, but none that could be used so far.
-    Unusable,
-    /// No source has one.
-    Missing,
-    /// This one counts.
-    InForce(Arc<List>),
-}
-
-/// A list that its issuer signed, without what was signed.
-#[derive(Debug)]
-pub(super) struct List {
-    pub(super) number: CrlNumber,
-    pub(super) next_update: i64,
-    pub(super) entries: Entries,
-    digest: Digest,
-    scope: Option<Box<[u8]>>,
+    patience: Patience,
+    /// Since when there have been lists here at all, Unix seconds.
+    since: i64,
 }
 
 impl Crls {
-    /// A place for each of these CAs, none with a list yet: until [`Crls::settle`], nobody is clear.
+    /// A place for each of these CAs, which are met now, none with a list yet: until [`Crls::settle`], nobody is
+    /// clear.
     #[must_use]
-    pub fn of(authorities: impl IntoIterator<Item = Arc<Certificate>>, config: &CrlConfig) -> Self {
+    pub fn of(
+        authorities: impl IntoIterator<Item = Arc<Certificate>>,
+        config: &CrlConfig,
+        now: UnixTime,
+    ) -> Self {
+        let known_since = seconds(now);
         let mut places = HashMap::<_, Vec<Place>>::new();
         for authority in authorities {
             let same_name = places.entry(authority.subject.clone()).or_default();
@@ -84,20 +62,25 @@ impl Crls {
             match same_name.iter_mut().find(|place| place.authority.public_key == authority.public_key) {
                 Some(place) if place.authority.signs_crls => {}
                 Some(place) => place.authority = authority,
-                None => same_name.push(Place { authority, state: State::Unread }),
+                None => same_name.push(Place { authority, state: State::Unread, known_since }),
             }
         }
-        Self { places, patience: config.patience(), missing: config.missing }
+        Self { places, patience: Patience::of(config), since: known_since }
     }
 
-    /// With places for these CAs and no others; a CA that had one keeps its list.
+    /// With places for these CAs and no others; a CA that had one keeps it, with its list.
     #[must_use]
-    pub(super) fn believing(&self, authorities: Vec<Arc<Certificate>>, config: &CrlConfig) -> Self {
-        let mut next = Self::of(authorities, config);
+    pub(super) fn believing(
+        &self,
+        authorities: Vec<Arc<Certificate>>,
+        config: &CrlConfig,
+        now: UnixTime,
+    ) -> Self {
+        let mut next = Self { since: self.since, ..Self::of(authorities, config, now) };
         for place in next.places.values_mut().flatten() {
             let same = |old: &&Place| old.authority.public_key == place.authority.public_key;
             if let Some(old) = self.places.get(&place.authority.subject).into_iter().flatten().find(same) {
-                place.state = old.state.clone();
+                (place.state, place.known_since) = (old.state.clone(), old.known_since);
             }
         }
         next
@@ -120,7 +103,7 @@ impl Crls {
     pub(super) fn accept_of(&self, der: &[u8], now: UnixTime) -> Result<Option<Place>, CrlFault> {
         let parsed = Parsed::read(der)?;
         let place = self.signer_of(&parsed)?;
-        if parsed.this_update > i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_add(SKEW) {
+        if parsed.this_update > seconds(now).saturating_add(SKEW) {
             return Err(CrlFault::Future);
         }
         if parsed.users_only && place.authority.authority != Some(Some(0)) {
@@ -131,7 +114,7 @@ impl Crls {
             if current.digest.as_ref() == digest.as_ref() {
                 return Ok(None);
             }
-            check_succession(current, &parsed)?;
+            current.check_successor(&parsed)?;
         }
         let list = List {
             number: parsed.number,
@@ -140,7 +123,7 @@ impl Crls {
             digest,
             scope: parsed.scope.map(Into::into),
         };
-        Ok(Some(Place { authority: place.authority.clone(), state: State::InForce(Arc::new(list)) }))
+        Ok(Some(Place { state: State::InForce(Arc::new(list)), ..place.clone() }))
     }
 
     /// A list of this issuer could not be used: without a good one, its certificates are not clear.
@@ -148,7 +131,7 @@ impl Crls {
     pub(super) fn with_unusable(&self, name: &[u8], key_id: &[u8]) -> Option<Self> {
         let place = self.places_of(name, Some(key_id)).next()?;
         let has_none = !matches!(place.state, State::InForce(_));
-        has_none.then(|| self.with(Place { authority: place.authority.clone(), state: State::Unusable }))
+        has_none.then(|| self.with(Place { state: State::Unusable, ..place.clone() }))
     }
 
     /// Whether a list of this issuer could count here.
@@ -158,11 +141,12 @@ impl Crls {
 
     /// Whether certificates issued at this place are refused for want of a good list.
     pub(super) fn refuses(&self, place: &Place, now: UnixTime) -> bool {
-        match &place.state {
-            State::Unread | State::Unusable => true,
-            State::Missing => self.missing == Missing::Reject,
-            State::InForce(list) => list.is_overdue(now, self.patience),
-        }
+        seconds(now) > self.good_until(place)
+    }
+
+    /// The last second in which they are not; `i64::MAX`: they never are.
+    pub(super) fn good_until(&self, place: &Place) -> i64 {
+        self.patience.good_until(place)
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
@@ -226,7 +210,7 @@ impl Crls {
         let mut same_name = self.places.get(&issuer.subject).into_iter().flatten();
         match same_name.find(|place| place.authority.public_key == issuer.public_key) {
             Some(place) => self.judge_at(place, certificate, now),
-            None => self.without_list(),
+            None => self.without_list(now),
         }
     }
 
@@ -253,36 +237,13 @@ impl Crls {
         }
     }
 
-    fn without_list(&self) -> Standing {
-        match self.missing {
-            Missing::Warn => Standing::Clear,
-            Missing::Reject => Standing::Stale,
+    /// A CA that the peer sent and nobody here has named: it can have no list.
+    fn without_list(&self, now: UnixTime) -> Standing {
+        if seconds(now) > self.patience.good_without_until(self.since) {
+            return Standing::Stale;
         }
+        Standing::Clear
     }
-}
-
-impl List {
-    /// Whether its next update is longer ago than `patience`.
-    pub(super) fn is_overdue(&self, now: UnixTime, patience: Duration) -> bool {
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let patience = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
-        now > self.next_update.saturating_add(patience)
-    }
-}
-
-/// Whether a list may follow the one in force.
-fn check_succession(current: &List, next: &Parsed<'_>) -> Result<(), CrlFault> {
-    if next.number < current.number {
-        let (offered, in_force) = (next.number.to_string(), current.number.to_string());
-        return Err(CrlFault::Lower { offered, in_force });
-    }
-    if next.number == current.number {
-        return Err(CrlFault::SameNumber(next.number.to_string()));
-    }
-    if next.scope != current.scope.as_deref() {
-        return Err(CrlFault::Scope);
-    }
-    Ok(())
 }
 
 /// Whether a list is signed by a key (`SubjectPublicKeyInfo`), with the algorithms that TLS uses here, of which

@@ -5,10 +5,9 @@
 //! list of a million entries takes a second, in which every request is answered from the old one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -18,11 +17,12 @@ use tokio::task::spawn_blocking;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    CrlConfig, CrlFault, CrlHead, Crls, Standing,
-    crls::{Place, State},
+    CrlConfig, CrlFault, Crls, Standing,
     files::Files,
-    show::{CrlMetrics, FailureLabel, readable},
-    source::{Offer, Origin},
+    place::{Place, State},
+    show::{CrlMetrics, FailureLabel, instant},
+    source::Origin,
+    table::Offer,
     urls::Urls,
 };
 use crate::{
@@ -30,6 +30,9 @@ use crate::{
     management::CheckResult,
     tls::{BundleKind, Peer, TlsFileError, TrustBundle},
 };
+
+const REFUSED: &str =
+    "certificates of this CA are refused for want of a current revocation list: publish one";
 
 type OnSwap = dyn Fn(&Crls) + Send + Sync;
 
@@ -50,16 +53,17 @@ pub struct RevocationLists {
 
 /// What is remembered so that changes of state are logged once.
 #[derive(Debug, Default)]
-struct Book {
-    rows: HashMap<(Vec<u8>, Vec<u8>), Offer>,
+pub(super) struct Book {
+    pub(super) rows: HashMap<(Vec<u8>, Vec<u8>), Offer>,
     troubles: BTreeMap<Origin, String>,
-    late: BTreeSet<String>,
+    /// CAs whose list is overdue or missing, and whether their certificates are refused for that.
+    late: BTreeMap<String, bool>,
     /// How many bundles were believed since the first.
-    bundle: u64,
+    pub(super) bundle: u64,
     /// The bundle for whose CAs the table is being read.
-    reading: u64,
+    pub(super) reading: u64,
     /// The bundle for whose CAs it was read whole.
-    settled: Option<u64>,
+    pub(super) settled: Option<u64>,
 }
 
 impl fmt::Debug for RevocationLists {
@@ -83,7 +87,7 @@ impl RevocationLists {
         };
         let authorities = bundle.authorities().iter().chain(&further).cloned();
         Ok(Arc::new(Self {
-            current: ArcSwap::from_pointee(Crls::of(authorities, config)),
+            current: ArcSwap::from_pointee(Crls::of(authorities, config, UnixTime::now())),
             further,
             config: config.clone(),
             metrics: CrlMetrics::register(registry),
@@ -106,7 +110,10 @@ impl RevocationLists {
             book.bundle += 1;
             // A CA that comes back has lost its list: every source gives it again.
             book.rows.clear();
-            self.current.rcu(|crls| crls.believing(authorities.clone(), &self.config));
+            let now = UnixTime::now();
+            let before = self.current.rcu(|crls| crls.believing(authorities.clone(), &self.config, now));
+            self.metrics.forget(&before, &self.current.load());
+            self.metrics.show(&self.current.load());
         }
         self.urls.lock().await.forget();
         self.read_files_anew().await;
@@ -128,59 +135,15 @@ impl RevocationLists {
         &self.config
     }
 
-    /// Which rows of the table to fetch: those of CAs known here that are new, or that were refused a while ago.
-    #[must_use]
-    pub fn wanted(&self, heads: Vec<CrlHead>) -> Vec<CrlHead> {
-        let mut book = self.book();
-        book.reading = book.bundle;
-        let crls = self.current.load();
-        let wanted = |head: &CrlHead| {
-            let offer = book.rows.get(&(head.issuer_name.clone(), head.issuer_key_id.clone()));
-            crls.knows(&head.issuer_name, &head.issuer_key_id)
-                && offer.is_none_or(|offer| {
-                    offer.number != head.number
-                        || (offer.outcome.is_err() && offer.at.elapsed() >= self.config.poll.0)
-                })
-        };
-        heads.into_iter().filter(wanted).collect()
+    /// A list of this issuer could not be used.
+    pub(super) fn has_unusable(&self, name: &[u8], key_id: &[u8]) {
+        self.current.rcu(|crls| crls.with_unusable(name, key_id).map_or_else(|| crls.clone(), Arc::new));
     }
 
-    /// Takes the list of a row.
-    pub async fn offer_row(self: &Arc<Self>, head: CrlHead, der: Vec<u8>) {
-        let origin = Origin::Row(readable(&head.issuer_name));
-        let outcome = self.offer(origin, der).await;
-        if outcome.is_err() {
-            let (name, key_id) = (&head.issuer_name, &head.issuer_key_id);
-            self.current.rcu(|crls| crls.with_unusable(name, key_id).map_or_else(|| crls.clone(), Arc::new));
-        }
-        let offer = Offer { number: head.number, at: Instant::now(), outcome };
-        self.book().rows.insert((head.issuer_name, head.issuer_key_id), offer);
-    }
-
-    /// A reading of the table is over; every row it asked for was offered. After the first one, a CA without a
-    /// list is one that has none.
-    pub fn table_read(&self, outcome: Result<(), impl fmt::Display>) {
-        let outcome = outcome.map_err(|error| CrlFault::Unreadable(error.to_string()));
-        self.record(Origin::Table, &outcome);
-        if outcome.is_ok() && self.settle() {
-            for place in self.current.load().places().filter(|one| matches!(one.state, State::Missing)) {
-                let issuer = place.name();
-                warn!(issuer, missing = ?self.config.missing, "this CA has no revocation list (crl.missing)");
-            }
-        }
-        self.note_late();
-    }
-
-    /// True if this was the first whole reading for the CAs that are believed now. One that began for an earlier
-    /// bundle did not ask for the lists of all of them.
-    fn settle(&self) -> bool {
-        let mut book = self.book();
-        let first = book.reading == book.bundle && book.settled != Some(book.bundle);
-        if first {
-            book.settled = Some(book.bundle);
-            self.current.rcu(|crls| Crls::clone(crls).settle());
-        }
-        first
+    /// Every source was read: a CA without a list has none.
+    pub(super) fn settle(&self) {
+        self.current.rcu(|crls| Crls::clone(crls).settle());
+        self.metrics.show(&self.current.load());
     }
 
     /// Loads whatever a source holds, off the runtime's threads. A fault is logged when it is another than before.
@@ -217,10 +180,8 @@ impl RevocationLists {
         let State::InForce(list) = &place.state else { return };
         // This place alone: another may have changed while the list was being read.
         self.current.rcu(|crls| crls.with(place.clone()));
-        let label = place.label();
-        let entries = i64::try_from(list.entries.len()).unwrap_or(i64::MAX);
-        self.metrics.entries.get_or_create(&label).set(entries);
-        self.metrics.next_update.get_or_create(&label).set(list.next_update);
+        self.metrics.show(&self.current.load());
+        let (label, entries) = (place.label(), list.entries.len());
         self.metrics.loads.get_or_create(&label).inc();
         let (issuer, number) = (label.issuer, list.number);
         info!(issuer, key = label.key, %number, entries, %origin, "a revocation list came into force");
@@ -246,23 +207,29 @@ impl RevocationLists {
         }
     }
 
-    /// Logs lists that have come past their next update since the last look.
+    /// Logs CAs whose list has become late or is missing, and those whose time is over, since the last look.
     pub(super) fn note_late(&self) {
-        let now = UnixTime::now();
+        let (crls, now) = (self.current.load(), UnixTime::now());
         let mut book = self.book();
-        for place in self.current.load().places() {
-            let State::InForce(list) = &place.state else { continue };
+        for place in crls.places() {
             let issuer = place.name();
-            if !list.is_overdue(now, std::time::Duration::ZERO) {
+            if !place.is_late(now) {
                 book.late.remove(&issuer);
-            } else if book.late.insert(issuer.clone()) {
-                let (policy, next_update) = (self.config.policy, list.next_update);
-                error!(
-                    issuer,
-                    next_update,
-                    ?policy,
-                    "a revocation list is past its next update: sign a new one"
-                );
+                continue;
+            }
+            let refused = crls.refuses(place, now);
+            let before = book.late.insert(issuer.clone(), refused);
+            if before == Some(refused) {
+                continue;
+            }
+            let (policy, missing, is_missing) =
+                (self.config.policy, self.config.missing, matches!(place.state, State::Missing));
+            match (refused, is_missing) {
+                (true, _) => error!(issuer, ?policy, ?missing, "{REFUSED}"),
+                (false, true) => warn!(issuer, ?missing, "this CA has no revocation list (crl.missing)"),
+                (false, false) => {
+                    error!(issuer, ?policy, "a revocation list is past its next update: sign a new one");
+                }
             }
         }
     }
@@ -275,7 +242,7 @@ impl RevocationLists {
         let mut details = Vec::new();
         for place in crls.places() {
             ready &= !crls.refuses(place, now);
-            details.push(place.to_string());
+            details.push(format!("{place}{}", until(&crls, place, now)));
         }
         details.sort();
         details.extend(self.book().troubles.iter().map(|(origin, fault)| format!("{origin}: {fault}")));
@@ -284,8 +251,18 @@ impl RevocationLists {
     }
 
     /// A panic while the lock was held left nothing half-made: each change is one insertion or removal.
-    fn book(&self) -> MutexGuard<'_, Book> {
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a late or missing list means, for people: nothing, if it is neither.
+fn until(crls: &Crls, place: &Place, now: UnixTime) -> String {
+    match crls.good_until(place) {
+        _ if !place.is_late(now) => String::new(),
+        _ if crls.refuses(place, now) => ", refused for that".to_owned(),
+        i64::MAX => ", admitted all the same".to_owned(),
+        end => format!(", admitted until {}", instant(end)),
     }
 }
 

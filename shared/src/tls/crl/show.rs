@@ -2,7 +2,7 @@
 //!
 //! Labels are bounded: by the CAs that are known here, and by closed lists.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -12,7 +12,10 @@ use prometheus_client::{
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_parser::{prelude::FromDer, x509::X509Name};
 
-use super::crls::{Place, State};
+use super::{
+    Crls,
+    place::{Place, State},
+};
 
 /// A CA, by its name and the beginning of its key identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -30,8 +33,10 @@ pub(super) struct FailureLabel {
 
 #[derive(Debug, Default)]
 pub(super) struct CrlMetrics {
-    pub(super) entries: Family<IssuerLabel, Gauge>,
-    pub(super) next_update: Family<IssuerLabel, Gauge>,
+    entries: Family<IssuerLabel, Gauge>,
+    next_update: Family<IssuerLabel, Gauge>,
+    missing: Family<IssuerLabel, Gauge>,
+    good_until: Family<IssuerLabel, Gauge>,
     pub(super) loads: Family<IssuerLabel, Counter>,
     pub(super) failures: Family<FailureLabel, Counter>,
 }
@@ -44,10 +49,42 @@ impl CrlMetrics {
         ours.register("entries", "Revoked certificates on the list in force", entries);
         let help = "When the next list is due, Unix seconds";
         ours.register("next_update_timestamp_seconds", help, next_update);
+        let help = "1 for a CA that has no list in any source";
+        ours.register("missing", help, metrics.missing.clone());
+        let help = "From when the CA's certificates are refused unless a newer list comes, Unix seconds; absent: never";
+        ours.register("good_until_timestamp_seconds", help, metrics.good_until.clone());
         ours.register("loads", "Lists that came into force", metrics.loads.clone());
         let help = "Lists that were refused, by source and reason; the last good one stays in force";
         ours.register("failures", help, metrics.failures.clone());
         metrics
+    }
+
+    /// Shows the lists as they are now.
+    pub(super) fn show(&self, crls: &Crls) {
+        for place in crls.places() {
+            let label = place.label();
+            if let State::InForce(list) = &place.state {
+                let entries = i64::try_from(list.entries.len()).unwrap_or(i64::MAX);
+                self.entries.get_or_create(&label).set(entries);
+                self.next_update.get_or_create(&label).set(list.next_update);
+            }
+            let is_missing = matches!(place.state, State::Missing);
+            self.missing.get_or_create(&label).set(is_missing.into());
+            match crls.good_until(place) {
+                i64::MIN | i64::MAX => drop(self.good_until.remove(&label)),
+                end => drop(self.good_until.get_or_create(&label).set(end)),
+            }
+        }
+    }
+
+    /// Shows nothing any more of CAs that are no longer known.
+    pub(super) fn forget(&self, before: &Crls, now: &Crls) {
+        let known: HashSet<_> = now.places().map(Place::label).collect();
+        for label in before.places().map(Place::label).filter(|label| !known.contains(label)) {
+            for family in [&self.entries, &self.next_update, &self.missing, &self.good_until] {
+                family.remove(&label);
+            }
+        }
     }
 }
 
@@ -55,6 +92,12 @@ impl CrlMetrics {
 pub(super) fn readable(name: &[u8]) -> String {
     X509Name::from_der(name)
         .map_or_else(|_| "a name that does not parse".to_owned(), |(_, name)| name.to_string())
+}
+
+/// RFC 3339, UTC.
+pub(super) fn instant(seconds: i64) -> String {
+    let instant = OffsetDateTime::from_unix_timestamp(seconds).ok();
+    instant.and_then(|instant| instant.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 impl Place {
@@ -84,9 +127,7 @@ impl fmt::Display for Place {
             State::Missing => f.write_str("no list"),
             State::InForce(list) => {
                 let (number, entries) = (list.number, list.entries.len());
-                let due = OffsetDateTime::from_unix_timestamp(list.next_update).ok();
-                let due = due.and_then(|due| due.format(&Rfc3339).ok()).unwrap_or_default();
-                write!(f, "number {number}, {entries} entries, next update {due}")
+                write!(f, "number {number}, {entries} entries, next update {}", instant(list.next_update))
             }
         }
     }

@@ -1,10 +1,8 @@
-//! Where a list comes from, and what is remembered of it.
+//! Where a list comes from.
 
-use std::{fmt, path::PathBuf, time::Instant};
+use std::{fmt, path::PathBuf};
 
 use url::Url;
-
-use super::CrlFault;
 
 /// Where a list comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,23 +45,4 @@ impl fmt::Display for Origin {
             Self::Url(url) => write!(f, "{url}"),
         }
     }
-}
-
-/// One row of the view `crl_registry`, without its list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CrlHead {
-    /// DER of the issuer's name.
-    pub issuer_name: Vec<u8>,
-    /// Its key identifier.
-    pub issuer_key_id: Vec<u8>,
-    /// `crl_number` as text.
-    pub number: String,
-}
-
-/// What became of a row when it was offered last.
-#[derive(Debug)]
-pub(super) struct Offer {
-    pub(super) number: String,
-    pub(super) at: Instant,
-    pub(super) outcome: Result<(), CrlFault>,
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use certs::{Authority, RevocationList};
-use prometheus_client::registry::Registry;
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use shared::tls::{
     BundleKind, TrustBundle,
-    crl::{CrlConfig, CrlHead, RevocationLists, Standing},
+    crl::{CrlConfig, CrlHead, Missing, RevocationLists, Standing},
 };
 
 use super::{Scene, revoked};
@@ -17,8 +17,11 @@ fn trusting(authority: &Authority) -> TrustBundle {
 }
 
 fn lists(scene: &Scene) -> Arc<RevocationLists> {
-    let bundle = trusting(&scene.authority);
-    RevocationLists::open(&CrlConfig::default(), &bundle, &mut Registry::default(), |_| {}).unwrap()
+    lists_with(scene, &CrlConfig::default(), &mut Registry::default())
+}
+
+fn lists_with(scene: &Scene, config: &CrlConfig, metrics: &mut Registry) -> Arc<RevocationLists> {
+    RevocationLists::open(config, &trusting(&scene.authority), metrics, |_| {}).unwrap()
 }
 
 fn head(list: &RevocationList) -> CrlHead {
@@ -57,6 +60,39 @@ async fn a_list_is_fetched_when_its_number_is_new_and_its_ca_is_known() {
     assert!(matches!(lists.judge(&scene.peer), Standing::Revoked(_)));
     read(&lists, &[]).await;
     assert!(matches!(lists.judge(&scene.peer), Standing::Revoked(_)), "a deleted row changes nothing");
+}
+
+#[tokio::test]
+async fn a_missing_list_is_shown_with_what_it_means_until_there_is_one() {
+    let scene = Scene::new();
+    for (missing, shown, standing) in [
+        (Missing::Grace, "no list, admitted until 20", Standing::Clear),
+        (Missing::Warn, "no list, admitted all the same", Standing::Clear),
+        (Missing::Reject, "no list, refused for that", Standing::Stale),
+    ] {
+        let mut metrics = Registry::default();
+        let lists = lists_with(&scene, &CrlConfig { missing, ..CrlConfig::default() }, &mut metrics);
+        read(&lists, &[]).await;
+        assert_eq!(lists.judge(&scene.peer), standing);
+        let detail = lists.readiness();
+        assert_eq!(detail.is_ok(), standing == Standing::Clear, "{detail:?}");
+        let detail = detail.unwrap_or_else(|detail| detail);
+        assert!(detail.contains(shown), "{detail}");
+        let value = |name: &str| {
+            let mut text = String::new();
+            encode(&mut text, &metrics).unwrap();
+            let line = text.lines().find(|line| line.starts_with(&format!("portcullis_crl_{name}{{")));
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<i64>().ok())
+        };
+        assert_eq!(value("missing"), Some(1));
+        let end = value("good_until_timestamp_seconds");
+        assert_eq!(end.is_some_and(|end| end > 1_700_000_000), missing == Missing::Grace, "{end:?}");
+
+        read(&lists, &[scene.authority.crls()[1]]).await;
+        assert_eq!(lists.judge(&scene.peer), Standing::Clear);
+        assert_eq!(value("missing"), Some(0));
+        assert!(!lists.readiness().unwrap().contains("no list"));
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,11 @@ use time::{Duration, OffsetDateTime};
 
 use super::{refused_as_revoked, wait_for_code};
 use crate::{
-    support::{DEADLINE, Sender, options},
+    support::{
+        DEADLINE, Sender,
+        holder::{Holder, new_name, request},
+        options,
+    },
     traffic::metric,
 };
 
@@ -35,6 +39,17 @@ fn list(stack: &Stack, number: u64, valid: Duration) -> RevocationList {
     let next_update = OffsetDateTime::now_utc() + valid;
     let this_update = OffsetDateTime::now_utc().min(next_update) - Duration::days(1);
     stack.authority().clients().sign_crl(number, this_update, next_update, &[]).unwrap()
+}
+
+/// The statement that publishes a list of a CA that is not the stack's.
+fn row_of(list: &RevocationList) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+    let (name, key_id, der) = (hex(&list.issuer_name), hex(&list.issuer_key_id), hex(list.der()));
+    format!(
+        "INSERT INTO crls (issuer_name, issuer_key_id, crl_number, this_update, next_update, der)
+         VALUES ('\\x{name}', '\\x{key_id}', {}, now() - interval '1 hour', now() + interval '1 day', '\\x{der}')",
+        list.number
+    )
 }
 
 fn entry(sender: &Sender) -> Revoked {
@@ -105,6 +120,36 @@ fn a_list_past_its_next_update_is_good_for_a_day_by_default() {
     assert_eq!(sender.get("/health").status, 200);
     stack.publish_crl(&list(&stack, 3, -Duration::hours(25))).unwrap();
     assert_eq!(wait_for_code(|| sender.get("/health"), "crl_stale").status, 503);
+}
+
+#[test]
+fn a_ca_without_a_list_is_waited_for_since_it_was_met_and_then_refused_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle.crt");
+    let other = Authority::create(TrustDomain::default()).unwrap();
+    let put = |pems: &[&str]| fs::write(&bundle, pems.concat()).unwrap();
+    let mut stack = Stack::start(options().processes(0, 1, 0)).unwrap();
+    let genuine = stack.authority().clients().certificate_pem().to_owned();
+    put(&[&genuine]);
+    let tls = format!("[tls]\nclients_ca = '{}'\nreload = '100ms'", bundle.display());
+    stack.add_proxy(&format!("{tls}\n[crl]\nmissing = 'grace'\ngrace = '10s'")).unwrap();
+    let sender = Sender::new(&stack);
+    let name = new_name();
+    let of_other = Holder::of(&stack, other.clients().sign(&request(&stack, &name)).unwrap());
+    of_other.register_as(&stack, &name);
+
+    put(&[&genuine, other.clients().certificate_pem()]);
+    let health = format!("{}/health", stack.url());
+    let ask = || of_other.curl().get(&health).unwrap();
+    wait_for_code(ask, "");
+    wait_until_ready_says(&stack.proxies[0].process, "no list, admitted until");
+    let refused = wait_for_code(ask, "crl_stale");
+    assert_eq!(refused.status, 503);
+    wait_until_ready_says(&stack.proxies[0].process, "no list, refused for that");
+    assert_eq!(sender.get("/health").status, 200);
+
+    stack.sql(&row_of(other.crls()[1])).unwrap();
+    wait_for_code(ask, "");
 }
 
 #[test]

@@ -74,9 +74,8 @@ fn a_strict_door_stops_every_connection_and_what_it_refuses_by_alert_is_audited_
     stack.sql(&format!("UPDATE clients SET status = 'revoked' WHERE client_id = '{id}'")).unwrap();
     wait_for_alert(&stack, &Caller::of(&sender.client, VERSIONS[1]), AlertDescription::CertificateRevoked);
     let status = format!("SELECT last_refusal_code FROM client_status WHERE client_id = '{id}'");
-    let shown = eventually(DEADLINE, || {
-        (stack.sql(&status).unwrap().trim() == "certificate_revoked").then_some(())
-    });
+    let shown =
+        eventually(DEADLINE, || (stack.sql(&status).unwrap().trim() == "certificate_revoked").then_some(()));
     assert!(shown.is_some(), "{}", stack.sql(&status).unwrap());
     let log = format!(
         "SELECT what, client_id FROM audit_log WHERE cert_fingerprint = '{of_sender}'
