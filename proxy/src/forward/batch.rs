@@ -1,12 +1,14 @@
-//! A batch: as many waiting messages as fit into one request to a main server.
+//! A batch: how much a message adds to it, and which messages are not worth sending any more.
 
 use shared::wire::submit::SubmittedMessage;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use super::Waiting;
 
 /// JSON around a message: names, ids, fingerprint, quotes.
 const ENVELOPE: usize = 512;
+/// JSON around an idempotency key: names, index, a batch's digest.
+const KEY: usize = 160;
 
 /// At least the bytes that a message adds to a batch. A client chooses what has to be escaped: were that not
 /// counted, it could make a batch that no main server takes, and its neighbours would not be stored either.
@@ -15,6 +17,7 @@ pub(super) fn estimate(message: &SubmittedMessage) -> usize {
         + message.message_body.bytes().map(escaped).sum::<usize>()
         + message.metadata.as_ref().map_or(0, |metadata| metadata.get().len())
         + message.routing_key.as_ref().map_or(0, String::len)
+        + message.idempotency_key.as_ref().map_or(0, |own| KEY + own.key.bytes().map(escaped).sum::<usize>())
 }
 
 /// How long a byte of a text is in JSON, at most: a control character is written `\u0001`.
@@ -26,40 +29,6 @@ const fn escaped(byte: u8) -> usize {
     }
 }
 
-/// The bounds of a batch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) messages: usize,
-    pub(super) bytes: usize,
-}
-
-/// Waits for a message and takes whatever else waits already, in order. None when there will be no more.
-///
-/// No timer: a lone message is sent at once, and under load the batch is what arrived while the earlier
-/// ones were on their way.
-pub(super) async fn collect(
-    receiver: &mut mpsc::Receiver<Waiting>,
-    carried: &mut Option<Waiting>,
-    bounds: Bounds,
-) -> Option<Vec<Waiting>> {
-    let first = match carried.take() {
-        Some(waiting) => waiting,
-        None => receiver.recv().await?,
-    };
-    let mut bytes = first.bytes;
-    let mut batch = vec![first];
-    while batch.len() < bounds.messages {
-        let Ok(next) = receiver.try_recv() else { break };
-        if bytes + next.bytes > bounds.bytes {
-            *carried = Some(next);
-            break;
-        }
-        bytes += next.bytes;
-        batch.push(next);
-    }
-    Some(batch)
-}
-
 /// Drops the messages whose client was answered already, because its time was over or it went away.
 pub(super) fn drop_answered(batch: &mut Vec<Waiting>) {
     let now = Instant::now();
@@ -68,6 +37,8 @@ pub(super) fn drop_answered(batch: &mut Vec<Waiting>) {
 
 #[cfg(test)]
 mod tests {
+    use shared::wire::submit::IdempotencyKey;
+
     use super::*;
 
     #[test]
@@ -83,7 +54,11 @@ mod tests {
             message_body: message_body.into(),
             metadata: serde_json::from_str("{\"a\":\"\\u0001\"}").ok(),
             routing_key: Some("x".repeat(255)),
-            idempotency_key: None,
+            idempotency_key: Some(IdempotencyKey {
+                key: "\"".repeat(255),
+                index: Some(u32::MAX),
+                batch: Some("0".repeat(64)),
+            }),
         };
         // a client chooses what has to be escaped, and must not make a batch that no main server takes
         for text in ["", "plain é", "\u{1}\u{1f}", "\n\"\\", "\u{7f}\u{2028}"] {

@@ -11,14 +11,15 @@ use shared::{
     wire::submit::{SubmitOutcome, SubmitResponse, SubmitResult, SubmittedMessage},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep},
 };
 use tracing::{debug, error};
 
 use super::{
     Waiting,
-    batch::{Bounds, collect, drop_answered},
+    batch::drop_answered,
+    fair_queue::{Bounds, FairQueue},
     upstream::{Unanswered, Upstreams},
 };
 use crate::{config, metrics::Metrics};
@@ -28,7 +29,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Dispatcher {
-    receiver: mpsc::Receiver<Waiting>,
+    queue: Arc<FairQueue>,
     places: Arc<Semaphore>,
     bounds: Bounds,
     sender: Sender,
@@ -43,12 +44,12 @@ struct Sender {
 impl Dispatcher {
     pub(super) fn new(
         config: &config::Upstream,
-        receiver: mpsc::Receiver<Waiting>,
+        queue: Arc<FairQueue>,
         upstreams: Arc<Upstreams>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            receiver,
+            queue,
             places: Arc::new(Semaphore::new(config.in_flight * config.servers.len())),
             bounds: Bounds { messages: config.batch_messages, bytes: config.batch_bytes.0 },
             sender: Sender { upstreams, metrics },
@@ -56,11 +57,10 @@ impl Dispatcher {
     }
 
     /// Runs until nobody can submit any more, which is after the last connection has ended.
-    pub(super) async fn run(mut self, shutdown: Shutdown) {
-        let mut carried = None;
+    pub(super) async fn run(self, shutdown: Shutdown) {
         // A place first, then the messages: they keep collecting until a batch can really leave.
         while let Ok(place) = self.places.clone().acquire_owned().await {
-            let Some(batch) = collect(&mut self.receiver, &mut carried, self.bounds).await else { break };
+            let Some(batch) = self.queue.collect(self.bounds).await else { break };
             self.sender.metrics.batch_messages.observe(usize_to_f64(batch.len()));
             shutdown.spawn("send batch", self.sender.clone().send(batch, place));
         }

@@ -16,7 +16,11 @@ use shared::{
     identity::Role,
     shutdown::Shutdown,
     tls::{BundleKind, Protocols, TrustBundle, client_config},
-    wire::{report::Report, submit::SubmitResponse},
+    wire::{
+        report::Report,
+        status::{MessageStatus, StatusRequest},
+        submit::SubmitResponse,
+    },
 };
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -44,6 +48,7 @@ struct Upstream {
     client: Client,
     url: Url,
     reports: Url,
+    status: Url,
     /// The last batch or probe was answered.
     answers: AtomicBool,
 }
@@ -103,8 +108,13 @@ pub(crate) fn upstreams(config: &Config) -> anyhow::Result<Arc<Upstreams>> {
             .http2_initial_stream_window_size(1 << 20)
             .build()
             .with_context(|| format!("cannot make a client for {server}"))?;
-        let (url, reports) = (server.join("/internal/v1/messages")?, server.join("/internal/v1/reports")?);
-        servers.push(Upstream { client, url, reports, answers: AtomicBool::new(false) });
+        servers.push(Upstream {
+            client,
+            url: server.join("/internal/v1/messages")?,
+            reports: server.join("/internal/v1/reports")?,
+            status: server.join("/internal/v1/messages/status")?,
+            answers: AtomicBool::new(false),
+        });
     }
     Ok(Arc::new(Upstreams { servers, next: AtomicUsize::new(0), timeout: config.upstream.timeout.0 }))
 }
@@ -147,6 +157,25 @@ impl Upstreams {
         Ok(())
     }
 
+    /// Asks the servers, each once at most, what became of a message; `None` if it is not there for this client.
+    pub(super) async fn status(
+        &self,
+        asked: &StatusRequest,
+        deadline: Instant,
+    ) -> Result<Option<MessageStatus>, Unanswered> {
+        let body = serde_json::to_vec(asked).map_err(Unanswered::unreadable)?;
+        let mut attempts = 0;
+        loop {
+            let server = self.in_turn();
+            let limit = self.timeout.min(deadline.saturating_duration_since(Instant::now()));
+            attempts += 1;
+            match server.ask_status(body.clone(), limit).await {
+                Err(_) if attempts < self.servers.len() => {}
+                result => return result,
+            }
+        }
+    }
+
     fn in_turn(&self) -> &Upstream {
         let turn = self.next.fetch_add(1, Relaxed);
         let in_turn =
@@ -161,6 +190,15 @@ impl Upstream {
         let response = self.send(&self.url, body, limit).await?;
         let bytes = response.bytes().await?;
         serde_json::from_slice(&bytes).map_err(Unanswered::unreadable)
+    }
+
+    async fn ask_status(&self, body: Vec<u8>, limit: Duration) -> Result<Option<MessageStatus>, Unanswered> {
+        let response = match self.send(&self.status, body, limit).await {
+            Err(Unanswered::Status(StatusCode::NOT_FOUND)) => return Ok(None),
+            other => other?,
+        };
+        let bytes = response.bytes().await?;
+        serde_json::from_slice(&bytes).map(Some).map_err(Unanswered::unreadable)
     }
 
     async fn send(&self, url: &Url, body: Vec<u8>, limit: Duration) -> Result<Response, Unanswered> {
