@@ -20,6 +20,7 @@ use crate::{ClientRequest, Host, ServiceRequest, TrustDomain};
 
 mod crl;
 mod database;
+mod doctor;
 mod init_ca;
 mod issue;
 mod renew;
@@ -83,6 +84,8 @@ enum Verb {
     },
     /// Revoke a client, or one certificate, in the database: for ever, and within a second
     Revoke(Revocation),
+    /// Say why a client cannot connect, and what to do
+    Doctor(doctor::Doctor),
 }
 
 #[derive(Debug, Args)]
@@ -186,9 +189,11 @@ impl Holder {
 pub fn main() -> ExitCode {
     let CommandLine { place, verb } = CommandLine::parse();
     let mut out = io::stdout().lock();
-    let done = run(&place, verb, &mut out).and_then(|()| Ok(out.flush()?));
+    let done = run(&place, verb, &mut out).and_then(|good| Ok(out.flush().map(|()| good)?));
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        // what was found is on standard output
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             // nobody is left to be told when standard error is closed as well
             let _ = writeln!(io::stderr(), "portcullis-certs: {error:#}");
@@ -197,7 +202,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(place: &Place, verb: Verb, out: &mut dyn Write) -> anyhow::Result<()> {
+/// `false`: done, but what was found is not good.
+fn run(place: &Place, verb: Verb, out: &mut dyn Write) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match verb {
@@ -206,7 +212,9 @@ fn run(place: &Place, verb: Verb, out: &mut dyn Write) -> anyhow::Result<()> {
             Verb::Renew(renewal) => renew::run(place, &renewal, out).await,
             Verb::Crl { refresh: _, all } => crl::run(place, all, out).await,
             Verb::Revoke(revocation) => revoke::run(place, &revocation, out).await,
+            Verb::Doctor(doctor) => return doctor::run(place, doctor, out).await,
         }
+        .map(|()| true)
     })
 }
 

@@ -22,6 +22,9 @@ pub mod folder;
 pub mod register;
 pub mod statement;
 pub mod credentials;
+pub mod client_tls;
+mod describe;
+pub mod doctor;
 
 pub use authority::{Authority, Ca, ClientRequest, ServiceRequest};
 pub use crl::{MalformedCrl, RevocationList, Revoked, RevokedReason};
