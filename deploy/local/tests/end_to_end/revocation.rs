@@ -4,6 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
+mod kinds;
+mod everybody;
+mod by_list;
 mod afterwards;
 mod overlap;
 mod in_force;
@@ -11,14 +14,14 @@ mod in_flight;
 mod strict;
 
 use local::{Answer, Client, Curl, Stack, eventually};
-use rustls::HandshakeKind;
 use time::{Duration, OffsetDateTime};
 
+use self::kinds::{Kinds, Stopped};
 use crate::support::{
     DEADLINE, Sender,
     caller::{Call, Caller, VERSIONS},
     holder::{Holder, new_name, request},
-    options, shared_stack,
+    shared_stack,
 };
 
 const HALF: &str = r#"{"sender_number": "+1234567890", "#;
@@ -76,25 +79,22 @@ fn busy(stack: &Stack, caller: &Caller) -> Call {
 
 /// Idle connections are closed, busy, new and resumed ones refused with this code, in both versions of TLS; and
 /// another client's connections go on.
-fn stops_every_connection(stack: &Stack, make: impl Fn() -> Doomed, stop: impl Fn(&Doomed), code: &str) {
+fn stops_every_connection(
+    stack: &Stack,
+    make: impl Fn() -> Doomed,
+    stop: impl Fn(&Doomed),
+    code: &'static str,
+) {
     for version in VERSIONS {
         // A certificate that is short of life is made last.
         let (other, doomed) = (Sender::new(stack), make());
-        let caller = Caller::of(&doomed.client, version);
-        let (mut idle, mut busy) = (open(stack, &caller), busy(stack, &caller));
+        let kinds = Kinds::of(stack, &doomed.client, version);
         let mut of_other = open(stack, &Caller::of(&other.client, version));
 
         stop(&doomed);
 
-        assert_eq!(idle.read_to_close().unwrap(), "", "{version:?}");
         wait_for_code(stack, &doomed.curl, code);
-        busy.send(REST.as_bytes()).unwrap();
-        let (status, problem) = busy.answer().unwrap();
-        assert!(status == 403 && problem.contains(code), "busy, {version:?}: {status} {problem}");
-        let mut resumed = caller.connect(stack.url()).unwrap();
-        assert_eq!(resumed.handshake_kind(), Some(HandshakeKind::Resumed), "{version:?}");
-        let (status, problem) = resumed.get("/health").unwrap();
-        assert!(status == 403 && problem.contains(code), "resumed, {version:?}: {status} {problem}");
+        kinds.are_stopped(stack, Stopped::with(code));
         assert_eq!(of_other.get("/health").unwrap().0, 200, "{version:?}");
     }
 }
@@ -116,6 +116,13 @@ fn a_status_of_revoked_suspended_or_expired_stops_every_connection_of_the_client
 fn a_registration_that_ends_by_the_clock_stops_every_connection_without_a_change_of_the_table() {
     let stack = shared_stack();
     let stop = |doomed: &Doomed| doomed.update(stack, "expires_at = now() + interval '1 second'");
+    stops_every_connection(stack, || Doomed::new(stack), stop, "certificate_expired");
+}
+
+#[test]
+fn an_end_that_is_set_to_the_past_stops_every_connection_of_the_client_and_no_other() {
+    let stack = shared_stack();
+    let stop = |doomed: &Doomed| doomed.update(stack, "expires_at = now() - interval '1 day'");
     stops_every_connection(stack, || Doomed::new(stack), stop, "certificate_expired");
 }
 
@@ -151,19 +158,4 @@ fn a_replaced_fingerprint_stops_every_connection_with_the_old_certificate() {
         doomed.update(stack, &format!("cert_fingerprint = {other}"));
     };
     stops_every_connection(stack, || Doomed::new(stack), stop, "certificate_unknown");
-}
-
-#[test]
-fn a_truncated_table_stops_every_connection_of_everybody() {
-    let stack = Stack::start(options().processes(1, 1, 0)).unwrap();
-    let doomed = Doomed::new(&stack);
-    let caller = Caller::of(&doomed.client, VERSIONS[1]);
-    let (mut idle, mut busy) = (open(&stack, &caller), busy(&stack, &caller));
-    stack.sql("TRUNCATE clients").unwrap();
-    assert_eq!(idle.read_to_close().unwrap(), "");
-    wait_for_code(&stack, &doomed.curl, "certificate_unknown");
-    busy.send(REST.as_bytes()).unwrap();
-    let (status, problem) = busy.answer().unwrap();
-    assert!(status == 403 && problem.contains("certificate_unknown"), "{status} {problem}");
-    assert_eq!(stack.sql("SELECT count(*) FROM messages").unwrap().trim(), "0");
 }

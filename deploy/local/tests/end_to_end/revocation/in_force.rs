@@ -5,7 +5,8 @@ use local::{Client, Curl, Stack, eventually};
 use sqlx::{Connection as _, PgConnection};
 use tokio::runtime::Runtime;
 
-use crate::support::{DEADLINE, Sender, options};
+use super::{Doomed, stops_every_connection};
+use crate::support::{DEADLINE, Sender, options, shared_stack};
 
 /// Who revokes, and watches.
 struct Operator {
@@ -58,6 +59,55 @@ fn a_revocation_that_is_said_to_be_in_force_is_in_force_on_every_proxy() {
             assert_eq!(answer.code(), "certificate_revoked", "{answer:?}");
         }
     }
+}
+
+#[test]
+fn a_revocation_by_the_authority_stops_every_connection_of_the_client_and_no_other() {
+    let stack = shared_stack();
+    let stop = |doomed: &Doomed| {
+        let mut operator = Operator::of(stack);
+        let revoked = operator.revoke(&doomed.client);
+        operator.wait(&revoked, 1);
+    };
+    stops_every_connection(stack, || Doomed::new(stack), stop, "certificate_revoked");
+}
+
+#[test]
+fn a_revocation_by_fingerprint_stops_every_connection_of_the_client_and_no_other() {
+    let stack = shared_stack();
+    let stop = |doomed: &Doomed| {
+        let fingerprint =
+            format!("(SELECT cert_fingerprint FROM clients WHERE client_id = '{}')", doomed.client.id);
+        stack.sql(&format!("SELECT * FROM revoke_certificate({fingerprint}, 'superseded', NULL)")).unwrap();
+    };
+    stops_every_connection(stack, || Doomed::new(stack), stop, "certificate_revoked");
+}
+
+#[test]
+fn rows_that_are_loaded_by_copy_stop_every_connection_of_the_client_and_no_other() {
+    let stack = shared_stack();
+    // As an export is put back, with one client revoked in it.
+    let stop = |doomed: &Doomed| {
+        let mut operator = Operator::of(stack);
+        let id = &doomed.client.id;
+        let row = format!("SELECT cert_fingerprint FROM clients WHERE client_id = '{id}'");
+        let fingerprint = stack.sql(&row).unwrap();
+        let line = format!("{id}\t{}\trevoked\t2099-01-01\n", fingerprint.trim());
+        operator.runtime.block_on(async {
+            let mut transaction = operator.database.begin().await.unwrap();
+            sqlx::query("DELETE FROM clients WHERE client_id = $1")
+                .bind(id)
+                .execute(&mut *transaction)
+                .await
+                .unwrap();
+            let copy = "COPY clients (client_id, cert_fingerprint, status, expires_at) FROM STDIN";
+            let mut copy = transaction.copy_in_raw(copy).await.unwrap();
+            copy.send(line.as_bytes()).await.unwrap();
+            assert_eq!(copy.finish().await.unwrap(), 1);
+            transaction.commit().await.unwrap();
+        });
+    };
+    stops_every_connection(stack, || Doomed::new(stack), stop, "certificate_revoked");
 }
 
 #[test]
