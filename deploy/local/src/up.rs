@@ -34,12 +34,30 @@ pub(crate) struct UpOptions {
     /// Register so many clients: `client_001`, `client_002`, …
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=999))]
     clients: u32,
-    /// Prefer the documented ports, 8001 to 8003 and 9001 to 9003, where they are free
+    /// Start so many proxies
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = some)]
+    proxies: u32,
+    /// Start so many main servers; every proxy and every worker knows all of them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = some)]
+    main_servers: u32,
+    /// Start so many workers, each with an output file of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = some)]
+    workers: u32,
+    /// Prefer the documented ports, 8001 to 8003 and 9001 to 9003, where they are free; those of
+    /// a second process of a kind are one hundred further
     #[arg(long)]
     documented_ports: bool,
     /// Use this database instead of a private cluster; it is migrated, and its owner's URL is wanted
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+}
+
+/// How many processes of a kind: a path of a message needs one of each, and a machine has an end.
+fn some(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number @ 1..=99) => Ok(number),
+        _ => Err("must be 1 to 99".to_owned()),
+    }
 }
 
 pub(crate) fn up(options: &UpOptions) -> ExitCode {
@@ -93,7 +111,11 @@ fn run(options: &UpOptions) -> anyhow::Result<()> {
 
 fn stack_options(options: &UpOptions, interrupt: &Interrupt) -> anyhow::Result<StackOptions> {
     let executable = std::env::current_exe().context("cannot find out which executable this is")?;
-    let mut stack = StackOptions::new(executable).kept_in(&options.state).interrupted_by(interrupt.clone());
+    let count = |number: u32| number as usize;
+    let mut stack = StackOptions::new(executable)
+        .kept_in(&options.state)
+        .processes(count(options.proxies), count(options.main_servers), count(options.workers))
+        .interrupted_by(interrupt.clone());
     if options.documented_ports {
         stack = stack.documented_ports();
     }
@@ -121,7 +143,7 @@ fn look_after(stack: &Stack, interrupt: &Interrupt) -> anyhow::Result<()> {
 fn invite(stack: &Stack, client: &Client, record: &Path) {
     let logs: Vec<_> = stack.processes().map(|process: &Process| process.log.display().to_string()).collect();
     say(&format!("\nsend your own:\n\n{}", demonstrate::curl_line(stack, client)));
-    say(&format!("\nsee what the worker received:\n\n  tail -f {}", output_of(stack)));
+    say(&format!("\nsee what the worker received:\n\n  tail -f {}", outputs_of(stack)));
     // somebody else's database may have a password, which is not for the screen
     let database = stack.postgres().map_or("\"$DATABASE_URL\"".to_owned(), |_| quoted(&stack.database_url()));
     say(&format!(
@@ -134,8 +156,10 @@ fn invite(stack: &Stack, client: &Client, record: &Path) {
     say("\nCtrl-C stops everything");
 }
 
-fn output_of(stack: &Stack) -> String {
-    stack.workers.first().map(|worker| quoted(&worker.output.to_string_lossy())).unwrap_or_default()
+fn outputs_of(stack: &Stack) -> String {
+    let outputs: Vec<_> =
+        stack.workers.iter().map(|worker| quoted(&worker.output.to_string_lossy())).collect();
+    outputs.join(" ")
 }
 
 /// Held as long as we live; the system lets go of it for us, even after kill -9.

@@ -4,7 +4,7 @@
 
 mod supervisor;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use local::Curl;
 use private_postgres::psql;
@@ -75,6 +75,42 @@ fn stack_json_has_the_agreed_shape_and_everything_in_it_can_be_used_as_it_stands
     // psql takes the URL, with an operator's right to change clients
     let revoke = "UPDATE clients SET status = 'revoked' WHERE client_id = 'client_003' RETURNING client_id";
     assert_eq!(psql(text(&record, "/database_url"), revoke).unwrap().trim(), "client_003");
+}
+
+#[test]
+fn of_several_processes_stack_json_lists_each_and_every_one_has_its_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let several = ["--proxies", "2", "--main-servers", "3", "--workers", "2"];
+    let mut up = Up::start_with(&folder.path().join("state"), &several);
+    let record = up.wait_until_up();
+    for (kind, list, count) in
+        [("proxy", "proxies", 2), ("main_server", "main_servers", 3), ("worker", "workers", 2)]
+    {
+        let processes = record[list].as_array().unwrap();
+        assert_eq!(processes.len(), count, "{list}");
+        assert_eq!(processes[0], record[kind], "the first one stands alone, too");
+        let pids: Vec<_> = processes.iter().map(|process| process["pid"].clone()).collect();
+        assert_eq!(record["pids"][kind], Value::Array(pids));
+        for member in ["url", "worker_url", "management", "cert", "output", "pid"] {
+            let values: BTreeSet<_> = processes.iter().map(|process| process[member].to_string()).collect();
+            assert!(
+                values.len() == count || values == BTreeSet::from(["null".to_owned()]),
+                "{member}: {values:?}"
+            );
+        }
+    }
+    // a message through each proxy, and certificates in the name of each process
+    for proxy in 0..2 {
+        let url = format!("{}/api/v1/messages", text(&record, &format!("/proxies/{proxy}/url")));
+        let message = r#"{"sender_number": "+1234567890", "message_body": "through each"}"#;
+        assert_eq!(curl_of(&record, 0).post(&url, message).unwrap().status, 202);
+    }
+    wait_until_acknowledged(&record);
+    assert_eq!(value_of(&record, "SELECT count(*) FROM messages"), "3");
+    assert_eq!(value_of(&record, "SELECT string_agg(DISTINCT proxy, ' ') FROM messages"), "proxy-1 proxy-2");
+    let registered = "SELECT string_agg(service_id, ' ' ORDER BY service_id) FROM services";
+    let names = "main-server-1 main-server-2 main-server-3 proxy-1 proxy-2 worker-1 worker-2";
+    assert_eq!(value_of(&record, registered), names);
 }
 
 #[test]

@@ -26,9 +26,14 @@ pub(super) struct Up {
 impl Up {
     /// Starts one with so many clients, and does not wait.
     pub(super) fn start(state: &Path, clients: u32) -> Self {
+        Self::start_with(state, &["--clients", &clients.to_string()])
+    }
+
+    /// The same, with any options.
+    pub(super) fn start_with(state: &Path, options: &[&str]) -> Self {
         let output = fs::File::create(state.with_extension("out")).unwrap();
         let process = command(state)
-            .args(["--clients", &clients.to_string()])
+            .args(options)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)
