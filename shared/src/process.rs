@@ -26,6 +26,9 @@ use crate::{
 /// How long tasks may take to end once `run` has returned.
 const LAST_TASKS: Duration = Duration::from_secs(10);
 
+/// How long threads that may block have after that.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+
 /// The options that every process has.
 #[derive(Debug, Clone, Args)]
 pub struct StartOptions {
@@ -100,7 +103,12 @@ where
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run_to_end(options, config, run)));
+        .and_then(|runtime| {
+            let finished = runtime.block_on(run_to_end(options, config, run));
+            // A thread that is blocked for good, by a disk or by a reader that hangs, does not hold up the end.
+            runtime.shutdown_timeout(LAST_THREADS);
+            finished
+        });
     match finished {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -20,7 +20,7 @@ pub use self::{
     delivery::DeliveryConfig,
     server::{ServerConfig, ServerUrl},
 };
-use crate::sink::SinkOptions;
+use crate::sink::{JsonlOptions, SinkOptions};
 
 /// Everything the worker is told.
 #[derive(Debug)]
@@ -63,15 +63,27 @@ impl TlsConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SinkConfig {
+    /// Which sink.
+    pub kind: SinkKind,
     /// The file that each message is appended to as one line of JSON.
     pub output: PathBuf,
     /// How many of the latest message ids are kept in memory.
     pub recent_ids: usize,
 }
 
+/// The sinks there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// A file of JSON lines.
+    Jsonl,
+    /// JSON lines on standard output.
+    Stdout,
+}
+
 impl Default for SinkConfig {
     fn default() -> Self {
-        Self { output: "received_messages.jsonl".into(), recent_ids: 100_000 }
+        Self { kind: SinkKind::Jsonl, output: "received_messages.jsonl".into(), recent_ids: 100_000 }
     }
 }
 
@@ -79,7 +91,13 @@ impl SinkConfig {
     /// What the sink is opened with.
     #[must_use]
     pub fn options(&self) -> SinkOptions {
-        SinkOptions { output: self.output.clone(), recent_ids: self.recent_ids }
+        match self.kind {
+            SinkKind::Jsonl => {
+                let (output, recent_ids) = (self.output.clone(), self.recent_ids);
+                SinkOptions::Jsonl(JsonlOptions { output, recent_ids })
+            }
+            SinkKind::Stdout => SinkOptions::Stdout,
+        }
     }
 }
 

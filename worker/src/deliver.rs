@@ -24,7 +24,7 @@ use self::{
     batch::Batch,
     capacity::{Capacity, Room},
 };
-use crate::{backoff::Backoff, metrics::Metrics, server_api::ServerApi, sink::Sink};
+use crate::{backoff::Backoff, metrics::Metrics, server_api::ServerApi, sink::SharedSink};
 
 /// How much to lease, and for how long.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub(crate) struct Limits {
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     pub(crate) api: Arc<ServerApi>,
-    pub(crate) sink: Sink,
+    pub(crate) sink: SharedSink,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     pub(crate) shutdown: Shutdown,

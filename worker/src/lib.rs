@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main server ──▶ server_api/lease ──▶ deliver ──▶ sink/jsonl ──▶ received_messages.jsonl
+//!                                            └───▶ sink/stdout ──▶ whoever reads our standard output
 //!                 server_api/{renew, complete, fail} ◀── deliver/batch ◀──┘
 //! ---
 //! config, backoff, metrics
@@ -21,6 +22,8 @@ mod metrics;
 mod run;
 
 pub use crate::{
-    config::{Config, DeliveryConfig, ListenConfig, ServerConfig, ServerUrl, SinkConfig, TlsConfig},
+    config::{
+        Config, DeliveryConfig, ListenConfig, ServerConfig, ServerUrl, SinkConfig, SinkKind, TlsConfig,
+    },
     run::run,
 };

@@ -18,7 +18,7 @@ use crate::{
     deliver::{Delivery, Limits},
     metrics::Metrics,
     server_api::{Clients, Patience, ServerApi},
-    sink::Sink,
+    sink::SharedSink,
 };
 
 /// Runs a worker until the soft stop.
@@ -27,7 +27,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let clients = Clients::build(&config.tls, &patience)?;
     let servers = config.server.urls.iter().map(|url| url.0.clone()).collect();
     let api = Arc::new(ServerApi::new(servers, clients, &patience));
-    let sink = Sink::open(config.sink.options())?;
+    let sink = SharedSink::open(config.sink.options())?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
 
@@ -39,17 +39,17 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
         }
     });
 
-    info!(servers = ?config.server.urls, queue = config.delivery.queue, output = %config.sink.output.display(), "delivering");
+    info!(servers = ?config.server.urls, queue = config.delivery.queue, output = %config.sink.options(), "delivering");
     let limits = limits(&config)?;
     Delivery { api, sink, metrics, limits, shutdown }.run().await;
     Ok(())
 }
 
-fn readiness(config: &Config, api: &Arc<ServerApi>, sink: &Sink) -> Readiness {
+fn readiness(config: &Config, api: &Arc<ServerApi>, sink: &SharedSink) -> Readiness {
     // An idle worker hears from the server once per wait; a busy one each time it renews.
     let silence = 2 * (config.delivery.wait.0.max(config.delivery.lease.0) + config.server.request_timeout.0);
     let (api, sink) = (Arc::clone(api), sink.clone());
-    let output = config.sink.output.display().to_string();
+    let output = config.sink.options().to_string();
     Readiness::new().check("main_server", move || api.reachable(silence)).check("sink", move || {
         match sink.trouble() {
             Some(trouble) => Err(trouble),

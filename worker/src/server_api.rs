@@ -2,6 +2,7 @@
 //! one. Refused: servers that are not main servers by their certificate, and answers that do not fit.
 
 mod connect;
+mod turns;
 mod reach;
 
 mod lease;
@@ -9,11 +10,7 @@ mod renew;
 mod complete;
 mod fail;
 
-use std::{
-    collections::HashMap,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use http::{StatusCode, header};
 use reqwest::Client;
@@ -25,15 +22,19 @@ use shared::{
         lease::{JobOutcome, JobResults},
     },
 };
+use tracing::debug;
 use url::Url;
 use uuid::Uuid;
 
 pub(crate) use self::connect::{Clients, Patience};
-use self::reach::Reach;
+use self::{reach::Reach, turns::Turns};
 
 /// Why a call failed on the last server that was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
+    /// There is nobody to ask; the configuration refuses that.
+    #[error("no main server is configured in server.urls")]
+    NoServer,
     /// No connection, no answer, or not in time.
     #[error("{server} does not answer")]
     Unreachable {
@@ -67,9 +68,7 @@ pub(crate) enum ApiError {
 /// The main servers, with the connections to them.
 #[derive(Debug)]
 pub(crate) struct ServerApi {
-    servers: Vec<Url>,
-    /// The server that answered last.
-    preferred: AtomicUsize,
+    servers: Turns,
     clients: Clients,
     request_timeout: Duration,
     max_answer: ByteSize,
@@ -80,8 +79,7 @@ impl ServerApi {
     /// Knows the servers; connects when it is first used.
     pub(crate) fn new(servers: Vec<Url>, clients: Clients, patience: &Patience) -> Self {
         Self {
-            servers,
-            preferred: AtomicUsize::new(0),
+            servers: Turns::new(servers, patience.retry_min),
             clients,
             request_timeout: patience.request_timeout,
             max_answer: patience.max_answer,
@@ -120,7 +118,7 @@ impl ServerApi {
         Ok(lost)
     }
 
-    /// Asks the servers one after the other, first the one that answered last.
+    /// Asks one server after the other until one answers.
     ///
     /// Every verb may be asked twice: a second lease takes other jobs, and the others match the lease token.
     async fn call<Q: Serialize + Sync, A: DeserializeOwned>(
@@ -130,27 +128,24 @@ impl ServerApi {
         request: &Q,
         timeout: Duration,
     ) -> Result<(&Url, A), ApiError> {
-        let first = self.preferred.load(Ordering::Relaxed);
-        let mut tried = 0;
-        loop {
-            let index = (first + tried) % self.servers.len();
-            let server = &self.servers[index];
-            match self.ask(server, client, verb, request, timeout).await {
+        let mut last = None;
+        for server in self.servers.order() {
+            match self.ask(&server.url, client, verb, request, timeout).await {
                 Ok(answer) => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    self.reach.answered(server);
-                    return Ok((server, answer));
+                    server.answered();
+                    self.reach.answered(&server.url);
+                    return Ok((&server.url, answer));
                 }
                 Err(error) => {
-                    tried += 1;
-                    if tried >= self.servers.len() {
-                        self.reach.failed(&error);
-                        return Err(error);
-                    }
-                    tracing::debug!(%server, %error, verb, "asking the next main server");
+                    server.failed();
+                    debug!(%error, verb, "not answered; asking the next main server, if there is one");
+                    last = Some(error);
                 }
             }
         }
+        let error = last.unwrap_or(ApiError::NoServer);
+        self.reach.failed(&error);
+        Err(error)
     }
 
     async fn ask<Q: Serialize + Sync, A: DeserializeOwned>(

@@ -1,108 +1,76 @@
 //! Where leased jobs are delivered to: in, a batch of jobs; out, what became of each.
 //!
-//! There is one sink, a file of JSON lines. The trait comes with the second one.
+//! A [`Sink`] is one kind of place, and may block. [`SharedSink`] is the worker's hold on it: one batch at a
+//! time, on a thread that may block, and whether it is in trouble.
 
+mod line;
 mod jsonl;
+mod stdout;
+mod turn;
+mod error;
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+use std::{fmt, path::PathBuf};
+
+use shared::wire::lease::LeasedJob;
+
+pub use self::{
+    error::SinkError,
+    stdout::StandardOutput,
+    turn::{SharedSink, Turn},
 };
 
-use shared::wire::lease::{Held, LeasedJob};
-use tracing::{info, warn};
+/// A place that messages are delivered to. Its methods block until the delivery is as safe as it gets there.
+pub trait Sink: fmt::Debug + Send + 'static {
+    /// Delivers a batch, and answers for every job, in order. On an error none of them counts as delivered.
+    fn deliver(&mut self, jobs: &[LeasedJob]) -> Result<Vec<Outcome>, SinkError>;
 
-use self::jsonl::JsonlFile;
-pub use self::jsonl::SinkError;
+    /// Finds out, without risking a job, whether what failed last works again.
+    fn rehearse(&mut self) -> Result<(), SinkError>;
+}
+
+/// What became of one job in the sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its line is there.
+    Written,
+    /// A line with its message id was there already; nothing was added.
+    AlreadyThere,
+    /// It is not there; the text says why.
+    Failed(String),
+}
+
+/// Which sink, and what it needs.
+#[derive(Debug, Clone)]
+pub enum SinkOptions {
+    /// A file of JSON lines.
+    Jsonl(JsonlOptions),
+    /// JSON lines on this process's standard output.
+    Stdout,
+}
 
 /// Where to write, and how much to remember.
 #[derive(Debug, Clone)]
-pub struct SinkOptions {
+pub struct JsonlOptions {
     /// The file that lines are appended to; made with mode 0600 when it is missing.
     pub output: PathBuf,
     /// How many of the latest message ids are kept in memory, to recognise repeats without reading the file.
     pub recent_ids: usize,
 }
 
-/// What became of one job in the sink.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Its line is in the file, on disk.
-    Written,
-    /// A line with its message id was in the file already; nothing was added.
-    AlreadyThere,
-    /// It is not in the file; the text says why.
-    Failed(String),
+impl SinkOptions {
+    fn open(self) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(match self {
+            Self::Jsonl(options) => Box::new(jsonl::JsonlFile::open(options)?),
+            Self::Stdout => Box::new(StandardOutput::open()?),
+        })
+    }
 }
 
-/// A file of JSON lines, one message each, that only this process writes.
-#[derive(Debug, Clone)]
-pub struct Sink {
-    file: Arc<tokio::sync::Mutex<JsonlFile>>,
-    trouble: Arc<Mutex<Option<String>>>,
-}
-
-impl Sink {
-    /// Opens the file for this process alone, repairs a torn last line, and reads the latest message ids.
-    pub fn open(options: SinkOptions) -> Result<Self, SinkError> {
-        let file = JsonlFile::open(options)?;
-        Ok(Self { file: Arc::new(tokio::sync::Mutex::new(file)), trouble: Arc::default() })
-    }
-
-    /// Writes the batch and waits for the disk; answers for every job, in order. The whole batch shares one
-    /// write and one fsync, so either all its new lines are in the file or none.
-    ///
-    /// Dropping the future does not undo the write: it goes on, and the next batch waits for its end.
-    pub async fn deliver(&self, jobs: Vec<LeasedJob>) -> Vec<(Held, Outcome)> {
-        let held: Vec<Held> =
-            jobs.iter().map(|job| Held { job_id: job.job_id, lease_token: job.lease_token }).collect();
-        let outcomes = self
-            .on_file(move |file| file.append(&jobs))
-            .await
-            .unwrap_or_else(|error| vec![Outcome::Failed(error); held.len()]);
-        held.into_iter().zip(outcomes).collect()
-    }
-
-    /// Why the latest batch could not be written, when it could not.
-    #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Tries, without any job, whether the trouble is over.
-    pub async fn retry(&self) {
-        // How it went is noted as the trouble, or its end.
-        let _ = self.on_file(JsonlFile::rehearse).await;
-    }
-
-    /// Keeps every batch waiting while the guard lives: a slow disk.
-    #[cfg(test)]
-    pub(crate) async fn stall(&self) -> tokio::sync::OwnedMutexGuard<impl Sized + use<>> {
-        Arc::clone(&self.file).lock_owned().await
-    }
-
-    /// Works on the file in a thread that may block, and notes whether it went well.
-    async fn on_file<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut JsonlFile) -> Result<T, SinkError> + Send + 'static,
-    ) -> Result<T, String> {
-        let mut file = Arc::clone(&self.file).lock_owned().await;
-        let sink = self.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let done = work(&mut file).map_err(|error| error.to_string());
-            sink.note(done.as_ref().err());
-            done
-        });
-        done.await.unwrap_or_else(|error| Err(format!("the sink broke off: {error}")))
-    }
-
-    fn note(&self, trouble: Option<&String>) {
-        let mut noted = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match (noted.as_ref(), trouble) {
-            (before, Some(now)) if before != Some(now) => warn!(error = now, "the sink is in trouble"),
-            (Some(_), None) => info!("the sink takes messages again"),
-            _ => {}
+impl fmt::Display for SinkOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Jsonl(options) => options.output.display().fmt(f),
+            Self::Stdout => f.write_str("standard output"),
         }
-        *noted = trouble.cloned();
     }
 }

@@ -1,7 +1,7 @@
 //! The life of one leased batch: in, jobs; out, each of them acknowledged, handed back, or lost to another
 //! worker. While the sink works its leases are renewed; what is lost is not counted on any more.
 
-use std::{collections::HashSet, convert::Infallible, time::Instant};
+use std::{collections::HashSet, time::Instant};
 
 use shared::wire::{
     complete::CompleteRequest,
@@ -31,8 +31,8 @@ impl Batch {
     /// Delivers it and tells the main server; ends early when the time after a soft stop is used up.
     pub(super) async fn deliver(&self, jobs: Vec<LeasedJob>) {
         let outcomes = tokio::select! {
-            outcomes = self.delivery.sink.deliver(jobs) => outcomes,
-            never = self.renew_forever() => match never {},
+            outcomes = self.write(jobs) => outcomes,
+            () = self.renew_while_held() => return warn!("all leases of a batch are lost; its jobs will come again"),
             () = self.drain_over() => return self.hand_back().await,
         };
         self.delivery.metrics.delivery_seconds.observe(self.leased_at.elapsed().as_secs_f64());
@@ -43,30 +43,51 @@ impl Batch {
         }
     }
 
-    async fn renew_forever(&self) -> Infallible {
+    /// Waits for its turn at the sink, and delivers what is still ours by then.
+    async fn write(&self, mut jobs: Vec<LeasedJob>) -> Vec<(Held, Outcome)> {
+        let turn = self.delivery.sink.turn().await;
+        // A process that was stopped for a while, or whose main servers were away, may have lost everything
+        // without knowing. One question tells; without an answer they count as lost, and will come again.
+        if Instant::now() >= self.leases.end() && self.renew().await.is_err() {
+            warn!(
+                jobs = jobs.len(),
+                "the leases ended while the batch waited for the sink; not delivering it"
+            );
+            return Vec::new();
+        }
+        let still = self.still_held();
+        jobs.retain(|job| still.contains(&job.job_id));
+        turn.deliver(jobs).await
+    }
+
+    /// Renews again and again; ends when there is nothing left to renew.
+    async fn renew_while_held(&self) {
         let mut backoff = self.delivery.limits.backoff.clone();
-        let lease_seconds = whole_seconds(self.delivery.limits.lease);
-        loop {
+        while !self.leases.held().is_empty() {
             tokio::time::sleep_until(self.leases.renew_at().into()).await;
-            let (held, asked_at) = (self.leases.held(), Instant::now());
-            if held.is_empty() {
-                return std::future::pending().await;
-            }
-            match self.delivery.api.renew(held, lease_seconds).await {
-                Ok(lost) => {
-                    backoff.reset();
-                    self.leases.renewed(asked_at, &lost);
-                    self.note_lost("renew", &lost);
-                }
+            match self.renew().await {
+                Ok(()) => backoff.reset(),
                 Err(_) => tokio::time::sleep(backoff.pause()).await,
             }
         }
     }
 
+    async fn renew(&self) -> Result<(), ApiError> {
+        let (held, asked_at) = (self.leases.held(), Instant::now());
+        let lost = self.delivery.api.renew(held, whole_seconds(self.delivery.limits.lease)).await?;
+        self.leases.renewed(asked_at, &lost);
+        self.note_lost("renew", &lost);
+        Ok(())
+    }
+
+    fn still_held(&self) -> HashSet<Uuid> {
+        self.leases.held().iter().map(|held| held.job_id).collect()
+    }
+
     /// What to acknowledge and what to hand back; jobs that were lost meanwhile are neither.
     fn sort(&self, outcomes: Vec<(Held, Outcome)>) -> (Vec<Held>, Vec<FailedJob>) {
         let metrics = &self.delivery.metrics;
-        let still: HashSet<Uuid> = self.leases.held().iter().map(|held| held.job_id).collect();
+        let still = self.still_held();
         let (mut written, mut refused) = (Vec::new(), Vec::new());
         for (held, outcome) in outcomes.into_iter().filter(|(held, _)| still.contains(&held.job_id)) {
             match outcome {

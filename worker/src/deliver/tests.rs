@@ -23,8 +23,11 @@ use super::*;
 use crate::{
     TlsConfig,
     server_api::{Clients, Patience},
-    sink::SinkOptions,
+    sink::{JsonlOptions, SinkOptions},
 };
+
+/// The shortest long poll that the wire has, so that the next server's turn comes soon.
+const IN_TURN: Duration = Duration::from_secs(1);
 
 /// A PKI, and the directory of one worker.
 struct Place {
@@ -85,6 +88,7 @@ impl Place {
             request_timeout: Duration::from_secs(10),
             ping_interval: Duration::from_secs(10),
             max_answer: ByteSize::kib(1024),
+            retry_min: Duration::from_millis(5),
         };
         let mut limits = Limits {
             queue: "default".parse().unwrap(),
@@ -99,7 +103,7 @@ impl Place {
         change(&mut limits);
         let delivery = Delivery {
             api: Arc::new(ServerApi::new(servers, Clients::build(&tls, &patience).unwrap(), &patience)),
-            sink: Sink::open(SinkOptions { output, recent_ids: 100 }).unwrap(),
+            sink: SharedSink::open(SinkOptions::Jsonl(JsonlOptions { output, recent_ids: 100 })).unwrap(),
             metrics: Metrics::register(&mut Registry::default()),
             limits,
             shutdown: Shutdown::new(),
@@ -178,7 +182,7 @@ async fn a_slow_sink_keeps_its_leases_by_renewing_them() {
     let place = Place::new();
     let server = place.main_server("main-1").await;
     let running = place.deliver(vec![server.url()], |limits| limits.lease = Duration::from_millis(60));
-    let stalled = running.delivery.sink.stall().await;
+    let stalled = running.delivery.sink.turn().await;
     server.now(|script| script.ready.extend([job(1), job(2)]));
     server.until("renewed three times", |script| script.renewed.len() >= 3).await;
     assert_eq!(server.look(|script| script.renewed[0].clone()), [id(1), id(2)]);
@@ -192,7 +196,7 @@ async fn a_lease_that_was_lost_meanwhile_is_neither_renewed_nor_acknowledged() {
     let place = Place::new();
     let server = place.main_server("main-1").await;
     let running = place.deliver(vec![server.url()], |limits| limits.lease = Duration::from_millis(60));
-    let stalled = running.delivery.sink.stall().await;
+    let stalled = running.delivery.sink.turn().await;
     server.now(|script| {
         script.lost.insert(id(1));
         script.ready.extend([job(1), job(2)]);
@@ -206,11 +210,52 @@ async fn a_lease_that_was_lost_meanwhile_is_neither_renewed_nor_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_batch_whose_leases_are_all_lost_while_it_waits_is_not_delivered_any_more() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![server.url()], |limits| limits.lease = Duration::from_millis(60));
+    let stalled = running.delivery.sink.turn().await;
+    server.now(|script| {
+        script.lost.insert(id(1));
+        script.ready.push_back(job(1));
+    });
+    server.until("it asked", |script| script.renewed.last() == Some(&vec![id(1)])).await;
+    server.now(|script| script.ready.push_back(job(2)));
+    server.until("the next one is in hand", |script| script.renewed.last() == Some(&vec![id(2)])).await;
+    drop(stalled);
+    server.until("acknowledged", |script| script.completed == [id(2)]).await;
+    assert_eq!(running.stop().await.lease_lost.get(), 1);
+    assert_eq!(place.lines(), 1, "the message that was lost is somebody else's");
+}
+
+#[tokio::test]
+async fn a_batch_whose_leases_ended_unanswered_while_it_waited_is_not_delivered() {
+    let place = Place::new();
+    let server = place.main_server("main-1").await;
+    let running = place.deliver(vec![server.url()], |limits| limits.lease = Duration::from_millis(60));
+    let stalled = running.delivery.sink.turn().await;
+    server.now(|script| script.ready.push_back(job(1)));
+    server.until("leased", |script| script.ready.is_empty()).await;
+    server.now(|script| script.refuses = true);
+    let many = server.look(|script| script.refusals) + 20;
+    server.until("the lease has ended", |script| script.refusals >= many).await;
+    drop(stalled);
+    running.delivery.sink.turn().await;
+    server.now(|script| {
+        script.refuses = false;
+        script.ready.push_back(job(2));
+    });
+    server.until("the next one is acknowledged", |script| script.completed == [id(2)]).await;
+    running.stop().await;
+    assert_eq!(place.lines(), 1);
+}
+
+#[tokio::test]
 async fn an_acknowledgement_is_repeated_until_it_is_answered() {
     let place = Place::new();
     let server = place.main_server("main-1").await;
     let running = place.deliver(vec![server.url()], |_| {});
-    let stalled = running.delivery.sink.stall().await;
+    let stalled = running.delivery.sink.turn().await;
     server.now(|script| script.ready.push_back(job(1)));
     server.until("leased", |script| script.ready.is_empty()).await;
     server.now(|script| script.refuses = true);
@@ -257,7 +302,7 @@ async fn no_more_is_leased_than_may_be_in_hand() {
     let place = Place::new();
     let server = place.main_server("main-1").await;
     let running = place.deliver(vec![server.url()], |limits| (limits.batch, limits.max_jobs) = (4, 6));
-    let stalled = running.delivery.sink.stall().await;
+    let stalled = running.delivery.sink.turn().await;
     server.now(|script| script.ready.extend((0..20).map(job)));
     server.until("six in hand", |script| script.ready.len() == 14).await;
     assert_eq!(server.look(|script| script.leases.iter().map(|lease| lease.max).collect::<Vec<_>>()), [4, 2]);
@@ -271,13 +316,42 @@ async fn no_more_is_leased_than_may_be_in_hand() {
 async fn when_one_main_server_is_gone_the_next_one_is_asked() {
     let place = Place::new();
     let (first, second) = (place.main_server("main-1").await, place.main_server("main-2").await);
-    let running = place.deliver(vec![first.url(), second.url()], |_| {});
-    first.now(|script| script.ready.push_back(job(1)));
-    first.until("acknowledged", |script| script.completed == [id(1)]).await;
+    let running = place.deliver(vec![first.url(), second.url()], |limits| limits.wait = IN_TURN);
+    first.until("asked", |script| !script.leases.is_empty()).await;
     first.close().await;
-    second.now(|script| script.ready.push_back(job(2)));
-    second.until("acknowledged", |script| script.completed == [id(2)]).await;
-    assert_eq!(running.stop().await.delivered.get(), 2);
+    second.now(|script| script.ready.push_back(job(1)));
+    second.until("acknowledged", |script| script.completed == [id(1)]).await;
+    assert_eq!(running.stop().await.delivered.get(), 1);
+}
+
+#[tokio::test]
+async fn leases_are_spread_over_the_main_servers() {
+    let place = Place::new();
+    let (first, second) = (place.main_server("main-1").await, place.main_server("main-2").await);
+    let running = place.deliver(vec![first.url(), second.url()], |limits| limits.wait = IN_TURN);
+    for round in 1..=3 {
+        for server in [&first, &second] {
+            server.until("asked in turn", |script| script.leases.len() >= round).await;
+        }
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_main_server_that_comes_back_gets_its_share_while_another_answers() {
+    let place = Place::new();
+    let identity = place.identity(Role::MainServer, "main-1");
+    let first = MainServer::open(&place.pki(), &identity).await;
+    let second = place.main_server("main-2").await;
+    let running = place.deliver(vec![first.url(), second.url()], |limits| limits.wait = IN_TURN);
+    first.until("asked", |script| !script.leases.is_empty()).await;
+    first.close().await;
+    let asked = second.look(|script| script.leases.len());
+    second.until("asked instead", |script| script.leases.len() > asked + 1).await;
+    let first = MainServer::open_at(first.address(), &place.pki(), &identity).await;
+    first.now(|script| script.ready.push_back(job(1)));
+    first.until("leased from, too", |script| script.ready.is_empty()).await;
+    running.stop().await;
 }
 
 #[tokio::test]
@@ -312,7 +386,7 @@ async fn after_a_soft_stop_what_is_in_hand_is_finished_and_nothing_is_leased() {
     let place = Place::new();
     let server = place.main_server("main-1").await;
     let running = place.deliver(vec![server.url()], |limits| limits.lease = Duration::from_millis(60));
-    let stalled = running.delivery.sink.stall().await;
+    let stalled = running.delivery.sink.turn().await;
     server.now(|script| script.ready.push_back(job(1)));
     server.until("in hand: renewed", |script| !script.renewed.is_empty()).await;
     running.delivery.shutdown.request();
@@ -342,7 +416,7 @@ async fn what_is_not_finished_in_time_after_a_soft_stop_is_handed_back_at_once()
     let running = place.deliver(vec![server.url()], |limits| {
         (limits.lease, limits.drain) = (Duration::from_millis(60), Duration::from_millis(20));
     });
-    let stalled = running.delivery.sink.stall().await;
+    let stalled = running.delivery.sink.turn().await;
     server.now(|script| script.ready.extend([job(1), job(2)]));
     server.until("in hand: renewed", |script| !script.renewed.is_empty()).await;
     running.stop().await;

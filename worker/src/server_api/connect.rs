@@ -20,6 +20,8 @@ pub(crate) struct Patience {
     pub(crate) request_timeout: Duration,
     pub(crate) ping_interval: Duration,
     pub(crate) max_answer: ByteSize,
+    /// The first rest of a server that does not answer.
+    pub(crate) retry_min: Duration,
 }
 
 impl From<&ServerConfig> for Patience {
@@ -29,6 +31,7 @@ impl From<&ServerConfig> for Patience {
             request_timeout: config.request_timeout.0,
             ping_interval: config.ping_interval.0,
             max_answer: config.max_answer,
+            retry_min: config.retry_min.0,
         }
     }
 }

@@ -1,66 +1,23 @@
 //! The file of JSON lines: in, a batch of jobs; out, one line for each message that has none yet, in one write
 //! and one fsync. A write that fails leaves no trace. Refused: sharing the file with another worker.
 
-mod line;
 mod scan;
 mod recent;
 mod open;
 mod file;
 
-use std::{collections::HashMap, io, path::PathBuf};
+use std::collections::HashMap;
 
 use shared::wire::lease::LeasedJob;
 use tracing::warn;
 
 use self::file::OpenFile;
-use super::{Outcome, SinkOptions};
-
-/// Why the file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SinkError {
-    /// An operating system error.
-    #[error("cannot {doing} the output file {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// Another process holds its lock.
-    #[error(
-        "the output file {} is in use by another worker; give each worker a [sink] output of its own",
-        path.display()
-    )]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A directory, a pipe or a device, which cannot be repaired or searched.
-    #[error("the output {} is not a regular file; name one in [sink] output", path.display())]
-    NotAFile {
-        /// What is not a file.
-        path: PathBuf,
-    },
-    /// Its end was not written by a worker, so that cutting it off would destroy somebody's data.
-    #[error(
-        "the output file {} ends, from byte {offset}, in something that no worker wrote; \
-         name another [sink] output, or end the file with a newline",
-        path.display()
-    )]
-    NotOurs {
-        /// The file.
-        path: PathBuf,
-        /// Where its last newline ends.
-        offset: u64,
-    },
-}
+use super::{JsonlOptions, Outcome, Sink, SinkError, line};
 
 /// The file, open or to be opened again.
 #[derive(Debug)]
 pub(super) struct JsonlFile {
-    options: SinkOptions,
+    options: JsonlOptions,
     open: Option<OpenFile>,
     /// How many bytes the latest failed write had.
     refused: usize,
@@ -68,13 +25,36 @@ pub(super) struct JsonlFile {
 
 impl JsonlFile {
     /// Opens, locks and repairs the file, and reads the latest message ids.
-    pub(super) fn open(options: SinkOptions) -> Result<Self, SinkError> {
+    pub(super) fn open(options: JsonlOptions) -> Result<Self, SinkError> {
         let open = Some(OpenFile::open(&options)?);
         Ok(Self { options, open, refused: 0 })
     }
 
+    /// The file as the last batch left it; opened afresh when somebody moved, deleted or changed it, as
+    /// rotating logs does. Appending to a file that no longer has its name would lose messages.
+    fn current(&mut self) -> Result<&mut OpenFile, SinkError> {
+        let path = &self.options.output;
+        if let Some(open) = &mut self.open {
+            open.cut_off_torn_write().map_err(|source| SinkError::Io {
+                path: path.clone(),
+                doing: "repair",
+                source,
+            })?;
+            if !open.is_unchanged_at(path) {
+                warn!(path = %path.display(), "somebody moved or changed the output file; opening it again");
+                self.open = None;
+            }
+        }
+        match &mut self.open {
+            Some(open) => Ok(open),
+            none => Ok(none.insert(OpenFile::open(&self.options)?)),
+        }
+    }
+}
+
+impl Sink for JsonlFile {
     /// Appends a line for every message that has none, and waits for the disk. On an error nothing was added.
-    pub(super) fn append(&mut self, jobs: &[LeasedJob]) -> Result<Vec<Outcome>, SinkError> {
+    fn deliver(&mut self, jobs: &[LeasedJob]) -> Result<Vec<Outcome>, SinkError> {
         let path = self.options.output.clone();
         let fault = |doing| move |source| SinkError::Io { path: path.clone(), doing, source };
         let open = self.current()?;
@@ -118,31 +98,10 @@ impl JsonlFile {
 
     /// Writes as much as was refused before, and takes it back: whether the disk has room again, found out
     /// without risking a job. Zeros, for at a crash meanwhile the next start takes them for a torn line.
-    pub(super) fn rehearse(&mut self) -> Result<(), SinkError> {
+    fn rehearse(&mut self) -> Result<(), SinkError> {
         let zeros = vec![0; self.refused.clamp(1, line::MAX_LINE / 2)];
         let path = self.options.output.clone();
         let fault = |source| SinkError::Io { path, doing: "write to", source };
         self.current()?.rehearse(&zeros).map_err(fault)
-    }
-
-    /// The file as the last batch left it; opened afresh when somebody moved, deleted or changed it, as
-    /// rotating logs does. Appending to a file that no longer has its name would lose messages.
-    fn current(&mut self) -> Result<&mut OpenFile, SinkError> {
-        let path = &self.options.output;
-        if let Some(open) = &mut self.open {
-            open.cut_off_torn_write().map_err(|source| SinkError::Io {
-                path: path.clone(),
-                doing: "repair",
-                source,
-            })?;
-            if !open.is_unchanged_at(path) {
-                warn!(path = %path.display(), "somebody moved or changed the output file; opening it again");
-                self.open = None;
-            }
-        }
-        match &mut self.open {
-            Some(open) => Ok(open),
-            none => Ok(none.insert(OpenFile::open(&self.options)?)),
-        }
     }
 }

@@ -3,9 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, value::RawValue};
-use worker::sink::{Outcome, Sink, SinkError, SinkOptions};
+use worker::sink::{Outcome, SinkError};
 
-use crate::support::{Directory, deliver, job, jobs};
+use crate::support::{Directory, deliver, job, jobs, open};
 
 #[tokio::test]
 async fn a_line_is_the_lease_job_without_its_token() {
@@ -75,22 +75,21 @@ fn the_file_is_for_its_owner_alone() {
 #[test]
 fn two_workers_on_one_file_are_refused() {
     let directory = Directory::new();
-    let options = SinkOptions { output: directory.output(), recent_ids: 10 };
     let first = directory.open(10);
-    let error = Sink::open(options.clone()).unwrap_err();
+    let error = open(directory.output(), 10).unwrap_err();
     assert!(matches!(error, SinkError::InUse { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("received_messages.jsonl") && text.contains("[sink] output"), "{text}");
     drop(first);
-    assert!(Sink::open(options).is_ok());
+    assert!(open(directory.output(), 10).is_ok());
 }
 
 #[test]
 fn an_output_that_is_no_file_is_refused_by_name() {
     let output = "/dev/null";
-    let error = Sink::open(SinkOptions { output: output.into(), recent_ids: 10 }).unwrap_err();
+    let error = open(output, 10).unwrap_err();
     assert!(matches!(error, SinkError::NotAFile { .. }), "{error}");
     let missing = tempfile::tempdir().unwrap().path().join("no/such/folder.jsonl");
-    let error = Sink::open(SinkOptions { output: missing, recent_ids: 10 }).unwrap_err();
+    let error = open(missing, 10).unwrap_err();
     assert!(error.to_string().contains("folder.jsonl"), "{error}");
 }

@@ -8,3 +8,4 @@ mod repeats;
 mod repair;
 mod rotation;
 mod full_disk;
+mod stdout;

@@ -4,10 +4,10 @@ use std::{fs, io::Write};
 
 use worker::sink::{
     Outcome::{AlreadyThere, Written},
-    Sink, SinkError, SinkOptions,
+    SinkError,
 };
 
-use crate::support::{Directory, deliver, jobs, repeats};
+use crate::support::{Directory, deliver, jobs, open, repeats};
 
 #[tokio::test]
 async fn a_torn_last_line_is_cut_off_wherever_it_tore_and_its_message_written_again() {
@@ -48,7 +48,7 @@ fn a_file_of_somebody_else_does_not_lose_a_byte() {
     let directory = Directory::new();
     let theirs = "a letter to my aunt\nwithout a newline at its end";
     fs::write(directory.output(), theirs).unwrap();
-    let error = Sink::open(SinkOptions { output: directory.output(), recent_ids: 10 }).unwrap_err();
+    let error = open(directory.output(), 10).unwrap_err();
     assert!(matches!(error, SinkError::NotOurs { offset: 20, .. }), "{error}");
     assert_eq!(directory.text(), theirs);
 }

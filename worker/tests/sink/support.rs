@@ -15,7 +15,7 @@ use shared::{
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use uuid::Uuid;
-use worker::sink::{Outcome, Sink, SinkOptions};
+use worker::sink::{JsonlOptions, Outcome, SharedSink, SinkError, SinkOptions};
 
 /// A directory of its own for one test.
 pub(crate) struct Directory(TempDir);
@@ -30,8 +30,8 @@ impl Directory {
     }
 
     /// A sink as after a start of the worker, which remembers so many ids.
-    pub(crate) fn open(&self, recent_ids: usize) -> Sink {
-        Sink::open(SinkOptions { output: self.output(), recent_ids }).unwrap()
+    pub(crate) fn open(&self, recent_ids: usize) -> SharedSink {
+        open(self.output(), recent_ids).unwrap()
     }
 
     pub(crate) fn text(&self) -> String {
@@ -42,6 +42,11 @@ impl Directory {
     pub(crate) fn numbers(&self) -> Vec<u64> {
         numbers_in(&self.output())
     }
+}
+
+/// A sink on this file.
+pub(crate) fn open(output: impl Into<PathBuf>, recent_ids: usize) -> Result<SharedSink, SinkError> {
+    SharedSink::open(SinkOptions::Jsonl(JsonlOptions { output: output.into(), recent_ids }))
 }
 
 /// The numbers of the messages in a file, in order; every line must be whole.
@@ -92,9 +97,9 @@ pub(crate) fn repeats(numbers: impl IntoIterator<Item = u64>) -> Vec<LeasedJob> 
 }
 
 /// Delivers a batch; what became of each job, in order.
-pub(crate) async fn deliver(sink: &Sink, jobs: Vec<LeasedJob>) -> Vec<Outcome> {
+pub(crate) async fn deliver(sink: &SharedSink, jobs: Vec<LeasedJob>) -> Vec<Outcome> {
     let asked: Vec<_> = jobs.iter().map(|job| (job.job_id, job.lease_token)).collect();
-    let answered = sink.deliver(jobs).await;
+    let answered = sink.turn().await.deliver(jobs).await;
     let named: Vec<_> = answered.iter().map(|(held, _)| (held.job_id, held.lease_token)).collect();
     assert_eq!(asked, named, "an answer for every job, in order");
     answered.into_iter().map(|(_, outcome)| outcome).collect()

@@ -11,8 +11,8 @@ use std::{
 use shared::wire::lease::LeasedJob;
 use tracing::warn;
 
-use super::{SinkError, line, open, recent::RecentIds, scan};
-use crate::sink::SinkOptions;
+use super::{open, recent::RecentIds, scan};
+use crate::sink::{JsonlOptions, SinkError, line};
 
 /// An open and locked file of whole lines.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct OpenFile {
 
 impl OpenFile {
     /// Opens, locks and repairs the file, and reads its latest message ids.
-    pub(super) fn open(options: &SinkOptions) -> Result<Self, SinkError> {
+    pub(super) fn open(options: &JsonlOptions) -> Result<Self, SinkError> {
         let path = &options.output;
         let file = open::open(path)?;
         let length = open::repair(&file, path)?;

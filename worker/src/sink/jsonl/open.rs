@@ -10,7 +10,8 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{SinkError, line, recent::RecentIds, scan};
+use super::{recent::RecentIds, scan};
+use crate::sink::{SinkError, line};
 
 /// What each line of ours begins with.
 const BEGINNING: &[u8] = b"{\"job_id\":";
