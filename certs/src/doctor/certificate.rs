@@ -80,7 +80,7 @@ fn chain(
     report: &mut Report,
 ) {
     let (subject, issuer) = (describe::name(&facts.subject), describe::name(&facts.issuer));
-    let moment = inside(facts.validity);
+    let moment = common_moment(credentials);
     let anchors = anchors(roots);
     let mut found = path(&credentials.chain, &anchors, KeyUsage::client_auth(), moment);
     if let Err(webpki::Error::RequiredEkuNotFoundContext(_)) = found {
@@ -107,6 +107,9 @@ fn chain(
         Err(webpki::Error::RequiredEkuNotFoundContext(_)) => {
             report.skip(Check::Chain, "not judged for a certificate of this purpose: see \"key usage\"");
         }
+        Err(webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. }) => {
+            report.skip(Check::Chain, "its certificates were never in force together: see \"dates\"");
+        }
         Err(webpki::Error::UnknownIssuer) => {
             let sent = credentials.chain.iter().skip(1).filter_map(|der| Certificate::parse(der).ok());
             let held = sent.into_iter().any(|one| one.subject == facts.issuer);
@@ -129,15 +132,15 @@ fn chain(
     }
 }
 
-/// A moment inside a validity: now, if that is one.
-pub(super) fn inside(validity: Validity) -> UnixTime {
-    let now = UnixTime::now();
-    let seconds = match validity.judge(now) {
-        Judged::Valid => return now,
-        Judged::NotYetValid => validity.not_before,
-        Judged::Expired => validity.not_after,
-    };
-    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+/// The moment nearest to now at which every certificate of the chain is in force, if there is one.
+fn common_moment(credentials: &Credentials) -> UnixTime {
+    let facts = credentials.chain.iter().filter_map(|der| Certificate::parse(der).ok());
+    let (mut from, mut to) = (i64::MIN, i64::MAX);
+    for facts in facts {
+        (from, to) = (from.max(facts.validity.not_before), to.min(facts.validity.not_after));
+    }
+    let moment = now_seconds().max(from).min(to);
+    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(moment).unwrap_or(0)))
 }
 
 fn dates(credentials: &Credentials, report: &mut Report) {

@@ -8,3 +8,4 @@ mod files;
 mod names;
 mod registration;
 mod renewal;
+mod doctor;
