@@ -2,18 +2,21 @@
 //!
 //! In: verified messages from proxies, verbs from workers. Out: per-item results, committed before they are
 //! answered. Refused: more than the store takes on, and whatever a lost or expired lease asks for.
-//! All SQL on `queues`, `messages` and `jobs` is below here: one transition, one statement, one file.
+//! All SQL on `queues`, `messages` and `job_groups` is below here: one transition, one statement, one file. The
+//! statement is a call of the function that is the transition, in `migrations/0021_queue_verbs.sql` and after it.
 //!
 //! ```text
 //! submit ─▶ store (group commit) ─▶ insert, compare
-//! lease ─▶ lease ─▶ open │ fail        renew, complete, fail: fenced by job, token and state
-//!                        reap: leases that nobody renewed
+//! lease ─▶ front ─▶ lease ─▶ open │ fail        renew, complete, fail: fenced by job, token and state
+//!                                 reap: leases that nobody renewed
 //! ```
 
 mod store;
 mod insert;
 mod compare;
+mod front;
 mod lease;
+mod held;
 mod renew;
 mod complete;
 mod fail;
@@ -35,6 +38,7 @@ use shared::{
     },
 };
 use sqlx::PgPool;
+use time::OffsetDateTime;
 use tokio::time::timeout;
 use tracing::error;
 use uuid::Uuid;
@@ -42,7 +46,14 @@ use uuid::Uuid;
 pub use fault::Fault;
 pub use metrics::QueueMetrics;
 
-use self::{fail::Failure, store::Store, wakeup::Wakeups};
+use self::{
+    fail::{Failure, Way},
+    front::Fronts,
+    held::jobs_of,
+    lease::{Asked, Leased},
+    store::Store,
+    wakeup::Wakeups,
+};
 use crate::{config::QueueConfig, seal::Keyring};
 
 /// The queue every message goes to until there are routes.
@@ -60,6 +71,7 @@ pub struct Queue {
 struct Jobs {
     pool: PgPool,
     keyring: Arc<Keyring>,
+    fronts: Arc<Fronts>,
     wakeups: Arc<Wakeups>,
     metrics: QueueMetrics,
     /// Longer than any statement may take: a database that hangs is a database that is lost.
@@ -77,8 +89,10 @@ impl Queue {
         metrics: QueueMetrics,
         shutdown: &Shutdown,
     ) -> Self {
-        let jobs = Jobs { pool, keyring, wakeups: Arc::new(Wakeups::default()), metrics, deadline };
+        let (fronts, wakeups) = (Arc::default(), Arc::default());
+        let jobs = Jobs { pool, keyring, fronts, wakeups, metrics, deadline };
         let store = store::open(jobs.clone(), config, shutdown);
+        front::start(jobs.clone(), shutdown);
         reap::start(jobs.clone(), config, shutdown);
         Self { store, jobs }
     }
@@ -105,15 +119,19 @@ impl Queue {
     ) -> Result<Vec<LeasedJob>, Fault> {
         let jobs = &self.jobs;
         let token = Uuid::new_v4();
-        let leased = jobs.bounded(lease::lease(&jobs.pool, queue, max, lease_seconds, worker, token)).await?;
-        if leased.is_empty() && !jobs.bounded(rules::queue_exists(&jobs.pool, queue)).await? {
+        let leased = jobs.take(&Asked { queue, max, lease_seconds, worker }, token).await?;
+        let Some(first) = leased.first() else {
+            if jobs.bounded(rules::queue_exists(&jobs.pool, queue)).await? {
+                jobs.metrics.leased(0, 0);
+                return Ok(Vec::new());
+            }
+            jobs.fronts.forget(queue.as_str());
             return Err(Fault::UnknownQueue(queue.clone()));
-        }
-        if leased.len() == max as usize {
-            // There may be more than this worker takes.
+        };
+        if first.more {
             jobs.wakeups.wake(queue.as_str());
         }
-        jobs.open_messages(leased, token).await
+        jobs.open_messages(queue, leased, token).await
     }
 
     /// Waits until a job may have become ready in `queue`. A hint, and it may be missed: poll behind it.
@@ -126,25 +144,29 @@ impl Queue {
     pub async fn renew(&self, held: &[Held], lease_seconds: Option<u32>) -> Result<Vec<JobResult>, Fault> {
         let jobs = &self.jobs;
         let renewed = jobs.bounded(renew::renew(&jobs.pool, held, lease_seconds)).await?;
-        Ok(results(held.iter().copied(), &renewed, |outcome| jobs.metrics.renewed(outcome)))
+        Ok(results(held.iter().copied(), &jobs_of(&renewed), |outcome| jobs.metrics.renewed(outcome)))
     }
 
     /// Marks delivered jobs as done.
     pub async fn complete(&self, held: &[Held]) -> Result<Vec<JobResult>, Fault> {
         let jobs = &self.jobs;
         let completed = jobs.bounded(complete::complete(&jobs.pool, held)).await?;
-        Ok(results(held.iter().copied(), &completed, |outcome| jobs.metrics.completed(outcome)))
+        Ok(results(held.iter().copied(), &jobs_of(&completed), |outcome| jobs.metrics.completed(outcome)))
     }
 
-    /// Hands back jobs that were not delivered: ready again after a delay, or dead.
+    /// Hands back jobs that were not delivered: ready again, at once or after a delay, or dead.
     pub async fn fail(&self, failed: &[FailedJob]) -> Result<Vec<JobResult>, Fault> {
         let jobs = &self.jobs;
         let failures = failed
             .iter()
             .map(|job| {
                 let held = Held { job_id: job.job_id, lease_token: job.lease_token };
-                let dead_reason = job.dead.then_some("refused");
-                Failure::new(&jobs.keyring, held, &job.error, job.delay_seconds, dead_reason)
+                let way = match (job.released, job.dead) {
+                    (true, _) => Way::Released,
+                    (_, true) => Way::Dead("refused"),
+                    _ => Way::Retried,
+                };
+                Failure::new(&jobs.keyring, held, &job.error, job.delay_seconds, way)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let lost = jobs.fail(&failures).await?;
@@ -161,20 +183,46 @@ impl Jobs {
         }
     }
 
+    /// Takes jobs, in turn with others who take from this queue.
+    async fn take(&self, asked: &Asked<'_>, token: Uuid) -> Result<Vec<Leased>, Fault> {
+        let front = self.fronts.of(asked.queue.as_str());
+        let taking = async {
+            let _turn = front.turn.lock().await;
+            let floor = front.floor();
+            let leased = lease::lease(&self.pool, asked, token, floor.at).await?;
+            if let Some(first) = leased.first() {
+                front.raise(floor, first.ready_at);
+            }
+            Ok(leased)
+        };
+        self.bounded(taking).await
+    }
+
+    /// Jobs became ready: whoever leases next looks at them, and somebody may be waiting.
+    fn ready(&self, queue: &str, ready_at: OffsetDateTime) {
+        self.fronts.of(queue).lower(ready_at);
+        self.wakeups.wake(queue);
+    }
+
     /// Opens what was leased. A lost key is kept trying with backoff, for an operator may put it back; what
     /// was tampered with is dead at once.
-    async fn open_messages(&self, leased: Vec<lease::Leased>, token: Uuid) -> Result<Vec<LeasedJob>, Fault> {
+    async fn open_messages(
+        &self,
+        queue: &Name,
+        leased: Vec<Leased>,
+        token: Uuid,
+    ) -> Result<Vec<LeasedJob>, Fault> {
         let mut opened = Vec::with_capacity(leased.len());
         let mut failures = Vec::new();
         for row in leased {
-            let (job_id, message_id) = (row.job_id, row.message_id);
-            match row.open(&self.keyring, token) {
+            let message_id = row.message_id;
+            match row.open(&self.keyring, queue, token) {
                 Ok(job) => opened.push(job),
                 Err(reason) => {
-                    error!(%job_id, %message_id, %reason, "a leased message cannot be opened");
-                    let held = Held { job_id, lease_token: token };
-                    let dead_reason = reason.is_final().then_some("unreadable");
-                    failures.push(Failure::new(&self.keyring, held, &reason.to_string(), None, dead_reason)?);
+                    error!(%message_id, %reason, "a leased message cannot be opened");
+                    let held = Held { job_id: message_id, lease_token: token };
+                    let way = if reason.is_final() { Way::Dead("unreadable") } else { Way::Retried };
+                    failures.push(Failure::new(&self.keyring, held, &reason.to_string(), None, way)?);
                 }
             }
         }
@@ -188,14 +236,15 @@ impl Jobs {
 
     async fn fail(&self, failures: &[Failure]) -> Result<HashSet<Held>, Fault> {
         let failed = self.bounded(fail::fail(&self.pool, failures)).await?;
-        for job in &failed {
-            self.metrics.failed(job.dead);
-            if job.ready_now {
-                self.wakeups.wake(&job.queue);
+        for part in &failed {
+            self.metrics.failed(part.dead, part.group.message_ids.len());
+            if part.ready_now {
+                self.ready(&part.queue, part.ready_at);
             }
         }
-        self.metrics.failures_lost(failures.len().saturating_sub(failed.len()));
-        Ok(failed.into_iter().map(|job| job.held).collect())
+        let found = jobs_of(failed.iter().map(|part| &part.group));
+        self.metrics.failures_lost(failures.len().saturating_sub(found.len()));
+        Ok(found)
     }
 }
 

@@ -1,6 +1,6 @@
-//! (nothing) → ready: messages and their jobs, in one statement and one commit.
+//! (nothing) → ready: messages and the groups of their jobs, in one statement and one commit.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, iter};
 
 use shared::{identity::Name, wire::submit::SubmittedMessage};
 use sqlx::PgPool;
@@ -9,6 +9,9 @@ use uuid::Uuid;
 
 use super::DEFAULT_QUEUE;
 use crate::seal::SealedMessage;
+
+/// Jobs of one group, at most; the table has the same bound.
+const GROUP_JOBS: usize = 100;
 
 /// A message on its way into the table.
 #[derive(Debug)]
@@ -24,7 +27,7 @@ pub(super) struct NewMessage {
 #[derive(Default)]
 struct Columns {
     message_ids: Vec<Uuid>,
-    job_ids: Vec<Uuid>,
+    origins: Vec<Uuid>,
     client_ids: Vec<String>,
     fingerprints: Vec<String>,
     proxies: Vec<String>,
@@ -37,9 +40,9 @@ struct Columns {
     payload_hashes: Vec<Vec<u8>>,
 }
 
-/// Stores the messages whose ids are new, with a ready job each, and says when; none while the cluster could
-/// lose a commit. `messages` must be sorted by
-/// id and hold each id once: two statements that insert the same ids in different orders would deadlock.
+/// Stores the messages whose ids are new, with a ready job each, and says when; none while the cluster could lose a
+/// commit. `messages` must be sorted by id and hold each id once: two statements that insert the same ids in
+/// different orders would deadlock.
 pub(super) async fn insert(
     pool: &PgPool,
     messages: &[NewMessage],
@@ -50,26 +53,26 @@ pub(super) async fn insert(
         WITH input AS (
             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[],
                                  $7::text[], $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bytea[])
-                AS m (message_id, job_id, client_id, cert_fingerprint, proxy, request_id,
+                AS m (message_id, origin, client_id, cert_fingerprint, proxy, request_id,
                       traceparent, routing_key, key_id, sealed, sender_index, payload_hash)
         ), stored AS (
-            INSERT INTO messages (message_id, client_id, cert_fingerprint, proxy, request_id,
+            INSERT INTO messages (message_id, origin, client_id, cert_fingerprint, proxy, request_id,
                                   traceparent, routing_key, key_id, sealed, sender_index, payload_hash)
-            SELECT message_id, client_id, cert_fingerprint, proxy, request_id,
+            SELECT message_id, origin, client_id, cert_fingerprint, proxy, request_id,
                    traceparent, routing_key, key_id, sealed, sender_index, payload_hash
             FROM input
             -- a reload may have turned them off since this connection was checked: then store nothing
             WHERE current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean
             ON CONFLICT (message_id) DO NOTHING
-            RETURNING message_id, queued_at
+            RETURNING message_id, origin, queued_at
         ), queued AS (
-            INSERT INTO jobs (job_id, message_id, queue, ready_at)
-            SELECT input.job_id, stored.message_id, $13, stored.queued_at
-            FROM stored JOIN input USING (message_id)
+            INSERT INTO job_groups (origin, queue, message_ids, ready_at)
+            SELECT origin, $13, array_agg(message_id ORDER BY message_id), min(queued_at)
+            FROM stored GROUP BY origin
         )
         SELECT message_id AS "message_id!", queued_at AS "queued_at!" FROM stored"#,
         &columns.message_ids,
-        &columns.job_ids,
+        &columns.origins,
         &columns.client_ids,
         &columns.fingerprints,
         &columns.proxies,
@@ -90,9 +93,11 @@ pub(super) async fn insert(
 impl Columns {
     fn of(messages: &[NewMessage]) -> Self {
         let mut columns = Self::default();
-        for NewMessage { message, proxy, sealed, .. } in messages {
+        let origins =
+            messages.chunks(GROUP_JOBS).flat_map(|chunk| iter::repeat_n(Uuid::now_v7(), chunk.len()));
+        for (NewMessage { message, proxy, sealed, .. }, origin) in messages.iter().zip(origins) {
             columns.message_ids.push(message.message_id);
-            columns.job_ids.push(Uuid::now_v7());
+            columns.origins.push(origin);
             columns.client_ids.push(message.client_id.to_string());
             columns.fingerprints.push(message.cert_fingerprint.to_string());
             columns.proxies.push(proxy.to_string());

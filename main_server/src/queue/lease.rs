@@ -10,10 +10,12 @@ use crate::seal::{Keyring, Unreadable};
 /// A job that was just leased, its message still sealed.
 #[derive(Debug)]
 pub(super) struct Leased {
-    pub(super) job_id: Uuid,
     pub(super) message_id: Uuid,
+    /// When its group became ready; the first one's is the oldest.
+    pub(super) ready_at: OffsetDateTime,
+    /// The lease ended before everything ready was looked at.
+    pub(super) more: bool,
     lease_expires_at: OffsetDateTime,
-    queue: String,
     attempt: i32,
     client_id: String,
     cert_fingerprint: String,
@@ -24,6 +26,15 @@ pub(super) struct Leased {
     queued_at: OffsetDateTime,
     key_id: String,
     sealed: Vec<u8>,
+}
+
+/// What a worker asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) queue: &'a Name,
+    pub(super) max: u32,
+    pub(super) lease_seconds: Option<u32>,
+    pub(super) worker: &'a Name,
 }
 
 /// Why a leased job cannot be handed out.
@@ -42,46 +53,29 @@ impl NotHandedOut {
     }
 }
 
-/// Leases up to `max` jobs, oldest first, all under one token, by the database's clock alone. Rows that
-/// another lease is taking at this moment are skipped, never waited for.
+/// Leases up to `max` jobs, oldest first, all under one token, by the database's clock alone. Rows that another
+/// lease is taking at this moment are skipped, never waited for. Nothing that became ready before `floor` is
+/// looked at.
 pub(super) async fn lease(
     pool: &PgPool,
-    queue: &Name,
-    max: u32,
-    lease_seconds: Option<u32>,
-    worker: &Name,
+    asked: &Asked<'_>,
     token: Uuid,
+    floor: Option<OffsetDateTime>,
 ) -> Result<Vec<Leased>, sqlx::Error> {
     sqlx::query_as!(
         Leased,
         r#"-- queue.lease
-        WITH picked AS (
-            SELECT job_id FROM jobs
-            WHERE queue = $1 AND state = 'ready' AND ready_at <= now()
-              AND EXISTS (SELECT FROM queues WHERE name = $1 AND NOT paused)
-            ORDER BY ready_at, job_id
-            LIMIT $2
-            FOR UPDATE SKIP LOCKED
-        ), leased AS (
-            UPDATE jobs
-            SET state = 'leased', attempt = attempt + 1, lease_token = $3, leased_by = $4,
-                lease_expires_at = now() + make_interval(secs =>
-                    coalesce($5::double precision, (SELECT lease_seconds FROM queues WHERE name = $1)))
-            FROM picked WHERE jobs.job_id = picked.job_id
-            RETURNING jobs.job_id, message_id, queue, attempt, lease_expires_at, ready_at
-        )
-        SELECT l.job_id AS "job_id!", l.message_id AS "message_id!", l.lease_expires_at AS "lease_expires_at!",
-               l.queue AS "queue!", l.attempt AS "attempt!",
-               m.client_id AS "client_id!", m.cert_fingerprint AS "cert_fingerprint!", m.proxy AS "proxy!",
-               m.request_id AS "request_id!", m.traceparent AS "traceparent?", m.routing_key AS "routing_key?",
-               m.queued_at AS "queued_at!", m.key_id AS "key_id!", m.sealed AS "sealed!"
-        FROM leased l JOIN messages m USING (message_id)
-        ORDER BY l.ready_at, l.job_id"#,
-        queue.as_str(),
-        i64::from(max),
+        SELECT message_id AS "message_id!", ready_at AS "ready_at!", more AS "more!", attempt AS "attempt!",
+               lease_expires_at AS "lease_expires_at!", client_id AS "client_id!",
+               cert_fingerprint AS "cert_fingerprint!", proxy AS "proxy!", request_id AS "request_id!",
+               traceparent, routing_key, queued_at AS "queued_at!", key_id AS "key_id!", sealed AS "sealed!"
+        FROM queue_lease($1, $2, $3, $4, $5, $6)"#,
+        asked.queue.as_str(),
+        i32::try_from(asked.max).unwrap_or(i32::MAX),
+        asked.lease_seconds.map(f64::from),
+        asked.worker.as_str(),
         token,
-        worker.as_str(),
-        lease_seconds.map(f64::from),
+        floor,
     )
     .fetch_all(pool)
     .await
@@ -89,13 +83,18 @@ pub(super) async fn lease(
 
 impl Leased {
     /// Opens the message, for the worker to read.
-    pub(super) fn open(self, keyring: &Keyring, lease_token: Uuid) -> Result<LeasedJob, NotHandedOut> {
+    pub(super) fn open(
+        self,
+        keyring: &Keyring,
+        queue: &Name,
+        lease_token: Uuid,
+    ) -> Result<LeasedJob, NotHandedOut> {
         let payload = keyring.open_message(self.message_id, &self.client_id, &self.key_id, self.sealed)?;
         Ok(LeasedJob {
-            job_id: self.job_id,
+            job_id: self.message_id,
             lease_token,
             lease_expires_at: self.lease_expires_at,
-            queue: self.queue.parse().map_err(|_| NotHandedOut::Column("queue"))?,
+            queue: queue.clone(),
             attempt: self.attempt.try_into().map_err(|_| NotHandedOut::Column("attempt"))?,
             message_id: self.message_id,
             client_id: self.client_id.parse().map_err(|_| NotHandedOut::Column("client_id"))?,

@@ -95,16 +95,16 @@ impl QueueMetrics {
         count(&self.complete, word(outcome), 1);
     }
 
-    pub(super) fn failed(&self, dead: bool) {
-        count(&self.fail, if dead { "dead" } else { "retried" }, 1);
+    pub(super) fn failed(&self, dead: bool, jobs: usize) {
+        count(&self.fail, if dead { "dead" } else { "retried" }, jobs);
     }
 
     pub(super) fn failures_lost(&self, jobs: usize) {
         count(&self.fail, "lease_lost", jobs);
     }
 
-    pub(super) fn reaped(&self, dead: bool) {
-        count(&self.reap, if dead { "dead" } else { "returned" }, 1);
+    pub(super) fn reaped(&self, dead: bool, jobs: usize) {
+        count(&self.reap, if dead { "dead" } else { "returned" }, jobs);
     }
 }
 

@@ -1,27 +1,55 @@
 //! leased → ready, or dead when its attempts are used up: leases that expired, because their worker died,
 //! hangs, or lost its way to us. No backoff: the lease's own time has passed already.
+//!
+//! Looks reach back only as far as a lease can have expired since the last one: behind that, the index is full of
+//! dead entries while somebody holds a transaction open. A lease ends after its statement began, and that is at most
+//! the deadline before its commit. Now and then a look reaches back without end.
+
+use std::time::{Duration, Instant};
 
 use shared::shutdown::Shutdown;
 use sqlx::PgPool;
-use tokio::time::{Duration, sleep};
+use time::OffsetDateTime;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::Jobs;
 use crate::config::QueueConfig;
 
-/// What became of a job whose lease expired.
+/// How often a look reaches back without end, at most.
+const WHOLE_EVERY: Duration = Duration::from_secs(10);
+/// It may take one part in so many of the time.
+const WHOLE_SHARE: u32 = 20;
+/// Added to how far the other looks reach back.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// A group whose lease expired.
 #[derive(Debug)]
-pub(super) struct Reaped {
-    pub(super) queue: String,
-    pub(super) dead: bool,
+struct Reaped {
+    queue: String,
+    jobs: i32,
+    dead: bool,
+    ready_at: OffsetDateTime,
+}
+
+/// What the reaper remembers of its looks.
+#[derive(Debug)]
+struct Reaper {
+    jobs: Jobs,
+    batch: u32,
+    /// When the last look began that took back all there was within its reach.
+    looked_at: Option<Instant>,
+    /// When the next look is to reach back without end.
+    whole_at: Instant,
 }
 
 /// Runs the reaper until the soft stop. Several main servers may: each skips what another one is reaping.
 pub(super) fn start(jobs: Jobs, config: &QueueConfig, shutdown: &Shutdown) {
-    let (every, batch, stop) = (config.reap_every.0, config.reap_batch, shutdown.clone());
+    let (every, stop) = (config.reap_every.0, shutdown.clone());
+    let mut reaper = Reaper { jobs, batch: config.reap_batch, looked_at: None, whole_at: Instant::now() };
     shutdown.spawn("queue.reap", async move {
         loop {
-            let pause = if jobs.reap_once(batch).await { Duration::ZERO } else { every };
+            let pause = if reaper.reap_once().await { Duration::ZERO } else { every };
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stop.requested() => break,
@@ -30,52 +58,61 @@ pub(super) fn start(jobs: Jobs, config: &QueueConfig, shutdown: &Shutdown) {
     });
 }
 
-impl Jobs {
+impl Reaper {
     /// One bounded batch; true if there may be more.
-    async fn reap_once(&self, batch: u32) -> bool {
-        let reaped = match self.bounded(reap(&self.pool, batch)).await {
+    async fn reap_once(&mut self) -> bool {
+        let began = Instant::now();
+        let reach = match self.looked_at {
+            Some(looked_at) if began < self.whole_at => {
+                Some(looked_at.elapsed() + self.jobs.deadline + MARGIN)
+            }
+            _ => None,
+        };
+        let reaped = match self.jobs.bounded(reap(&self.jobs.pool, self.batch, reach)).await {
             Ok(reaped) => reaped,
             Err(error) => {
                 warn!(%error, "cannot look for expired leases; trying again");
                 return false;
             }
         };
-        for job in &reaped {
-            self.metrics.reaped(job.dead);
-            if !job.dead {
-                self.wakeups.wake(&job.queue);
+        let more = reaped.len() == self.batch as usize;
+        if !more {
+            self.looked_at = Some(began);
+            if reach.is_none() {
+                self.whole_at = Instant::now() + WHOLE_EVERY.max(began.elapsed() * WHOLE_SHARE);
+            }
+        }
+        self.note(&reaped);
+        more
+    }
+
+    fn note(&self, reaped: &[Reaped]) {
+        let (mut returned, mut dead) = (0, 0);
+        for group in reaped {
+            let jobs = usize::try_from(group.jobs).unwrap_or_default();
+            self.jobs.metrics.reaped(group.dead, jobs);
+            if group.dead {
+                dead += jobs;
+            } else {
+                returned += jobs;
+                self.jobs.ready(&group.queue, group.ready_at);
             }
         }
         if !reaped.is_empty() {
-            let dead = reaped.iter().filter(|job| job.dead).count();
-            info!(returned = reaped.len() - dead, dead, "leases expired");
+            info!(returned, dead, "leases expired");
         }
-        reaped.len() == batch as usize
     }
 }
 
-/// Takes back up to `batch` expired leases, longest expired first.
-pub(super) async fn reap(pool: &PgPool, batch: u32) -> Result<Vec<Reaped>, sqlx::Error> {
+/// Takes back up to `batch` groups whose lease expired, longest expired first.
+async fn reap(pool: &PgPool, batch: u32, reach: Option<Duration>) -> Result<Vec<Reaped>, sqlx::Error> {
     sqlx::query_as!(
         Reaped,
         r#"-- queue.reap
-        WITH expired AS (
-            SELECT j.job_id, j.attempt >= q.max_attempts AS exhausted
-            FROM jobs j JOIN queues q ON q.name = j.queue
-            WHERE j.state = 'leased' AND j.lease_expires_at <= now()
-            ORDER BY j.lease_expires_at
-            LIMIT $1
-            FOR UPDATE OF j SKIP LOCKED
-        )
-        UPDATE jobs
-        SET state = CASE WHEN exhausted THEN 'dead' ELSE 'ready' END,
-            dead_reason = CASE WHEN exhausted THEN 'lease_expired' END,
-            finished_at = CASE WHEN exhausted THEN now() END,
-            ready_at = CASE WHEN exhausted THEN ready_at ELSE now() END,
-            lease_token = NULL, lease_expires_at = NULL, leased_by = NULL
-        FROM expired WHERE jobs.job_id = expired.job_id
-        RETURNING jobs.queue, jobs.state = 'dead' AS "dead!""#,
-        i64::from(batch),
+        SELECT queue AS "queue!", jobs AS "jobs!", dead AS "dead!", ready_at AS "ready_at!"
+        FROM queue_reap($1, $2)"#,
+        i32::try_from(batch).unwrap_or(i32::MAX),
+        reach.map(|reach| reach.as_secs_f64()),
     )
     .fetch_all(pool)
     .await

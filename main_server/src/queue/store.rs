@@ -195,8 +195,8 @@ impl Writer {
     async fn insert(&self, messages: &[NewMessage]) -> Result<Vec<SubmitResult>, Fault> {
         let jobs = &self.jobs;
         let stored = jobs.bounded(insert(&jobs.pool, messages)).await?;
-        if !stored.is_empty() {
-            jobs.wakeups.wake(DEFAULT_QUEUE);
+        if let Some(&ready_at) = stored.values().min() {
+            jobs.ready(DEFAULT_QUEUE, ready_at);
         }
         let ids = messages.iter().map(|message| message.message.message_id);
         let existed: Vec<Uuid> = ids.filter(|id| !stored.contains_key(id)).collect();

@@ -74,13 +74,14 @@ async fn a_waiting_worker_is_woken_by_a_commit_by_a_failure_and_by_the_reaper() 
         error: "later".to_owned(),
         delay_seconds: Some(0),
         dead: false,
+        released: false,
     };
     stack.queue.fail(&[failed]).await.unwrap();
     timeout(PATIENCE, waiting).await.expect("woken by the failure");
 
     let job = stack.lease(2).await.remove(0);
     let waiting = stack.queue.wait_for_jobs(&default);
-    stack.sql("UPDATE jobs SET lease_expires_at = now() - interval '1 s'").await;
+    stack.sql("UPDATE job_groups SET lease_expires_at = now() - interval '1 s'").await;
     timeout(PATIENCE, waiting).await.expect("woken by the reaper");
     assert_eq!(job.attempt, 2);
     let job = stack.lease(1).await.remove(0);
@@ -137,7 +138,9 @@ async fn a_job_whose_leases_all_expired_is_dead_after_its_attempts() {
     for (attempt, then) in [(1, "ready"), (2, "dead")] {
         let jobs = stack.lease(1).await;
         assert_eq!(jobs[0].attempt, attempt);
-        stack.sql("UPDATE jobs SET lease_expires_at = now() - interval '1 s' WHERE state = 'leased'").await;
+        stack
+            .sql("UPDATE job_groups SET lease_expires_at = now() - interval '1 s' WHERE state = 'leased'")
+            .await;
         eventually(|| async { stack.job_state(sent.message_id).await == then }).await;
     }
     assert_eq!(stack.value("SELECT dead_reason FROM jobs").await, "lease_expired");

@@ -27,8 +27,12 @@ async fn no_role_changes_or_deletes_a_message() {
             "UPDATE messages SET client_id = 'client_002'",
             "DELETE FROM messages",
             "TRUNCATE messages",
-            "DELETE FROM jobs",
-            "UPDATE jobs SET message_id = gen_random_uuid()",
+            "DELETE FROM job_groups",
+            "UPDATE job_groups SET state = 'ready'",
+            "UPDATE job_groups SET message_ids = ARRAY[gen_random_uuid()]",
+            "INSERT INTO job_groups (origin, queue, message_ids, attempt) VALUES (gen_random_uuid(), 'default', '{}', 7)",
+            "DELETE FROM job_attempts",
+            "UPDATE job_attempts SET attempt = 7",
             "DELETE FROM queues",
         ] {
             let refusal = stack.refusal(role, statement).await;
@@ -45,6 +49,7 @@ async fn operators_see_the_state_and_set_the_rules_and_see_no_content() {
     for statement in [
         "SELECT message_id, client_id, proxy, queued_at FROM messages",
         "SELECT state, count(*) FROM jobs GROUP BY state",
+        "SELECT message_id, attempt, worker, outcome FROM job_attempts",
         "UPDATE queues SET paused = true WHERE name = 'default'",
         "INSERT INTO queues (name) VALUES ('bulk')",
     ] {
@@ -53,8 +58,10 @@ async fn operators_see_the_state_and_set_the_rules_and_see_no_content() {
     for statement in [
         "SELECT sealed FROM messages",
         "SELECT payload_hash FROM messages",
-        "SELECT lease_token FROM jobs",
-        "UPDATE jobs SET state = 'done'",
+        "SELECT lease_token FROM job_groups",
+        "SELECT error FROM job_attempts",
+        "UPDATE job_groups SET state = 'done'",
+        "SELECT queue_complete('{}', '{}')",
     ] {
         let refusal = stack.refusal("portcullis_operator", statement).await;
         assert_eq!(refusal.as_deref(), Some(INSUFFICIENT_PRIVILEGE), "{statement}");

@@ -18,15 +18,18 @@ async fn no_row_shows_a_body_a_number_or_a_sinks_error() {
         error: "sink refused: a rather secret body".to_owned(),
         delay_seconds: None,
         dead: true,
+        released: false,
     };
     stack.queue.fail(&[failed]).await.unwrap();
-    let rows = stack.value("SELECT string_agg(m::text || j::text, '') FROM messages m, jobs j").await;
+    let rows = stack
+        .value("SELECT string_agg(m::text || j::text || a::text, '') FROM messages m, jobs j, job_attempts a")
+        .await;
     for secret in ["secret", "+1234567890", "1234567890"] {
         let hex = format!("{:02x?}", secret.as_bytes()).replace([',', ' ', '[', ']'], "");
         assert!(!rows.contains(secret) && !rows.contains(&hex), "{secret} in {rows}");
     }
     assert!(rows.contains("client_001"), "what audit needs is in the clear");
-    let (key_id, error): (String, Vec<u8>) = sqlx::query_as("SELECT last_error_key_id, last_error FROM jobs")
+    let (key_id, error): (String, Vec<u8>) = sqlx::query_as("SELECT error_key_id, error FROM job_attempts")
         .fetch_one(&stack.onlooker)
         .await
         .unwrap();
@@ -63,7 +66,7 @@ async fn a_message_whose_key_is_lost_waits_for_it_and_its_neighbours_are_deliver
     stack.queue.complete(&jobs.iter().map(held).collect::<Vec<_>>()).await.unwrap();
     assert_eq!(stack.job_state(lost).await, "ready");
     let (job_id, key_id, error): (Uuid, String, Vec<u8>) =
-        sqlx::query_as("SELECT job_id, last_error_key_id, last_error FROM jobs WHERE message_id = $1")
+        sqlx::query_as("SELECT message_id, error_key_id, error FROM job_attempts WHERE message_id = $1")
             .bind(lost)
             .fetch_one(&stack.onlooker)
             .await
@@ -73,7 +76,7 @@ async fn a_message_whose_key_is_lost_waits_for_it_and_its_neighbours_are_deliver
     // The key comes back.
     let back = format!(
         "UPDATE messages SET key_id = 'k1' WHERE message_id = '{lost}';
-                        UPDATE jobs SET ready_at = now() WHERE message_id = '{lost}'"
+                        UPDATE job_groups SET ready_at = now() WHERE '{lost}' = ANY (message_ids)"
     );
     stack.sql(back).await;
     let jobs = stack.lease(3).await;

@@ -30,31 +30,40 @@ impl Stack {
             "dead" => "state = 'dead', attempt = 1, finished_at = now(), dead_reason = 'refused'".to_owned(),
             finished => format!("state = '{finished}', attempt = 1, finished_at = now()"),
         };
-        self.sql(format!("UPDATE jobs SET {change} WHERE message_id = '{id}'")).await;
-        let job_id = self.value(format!("SELECT job_id FROM jobs WHERE message_id = '{id}'")).await;
-        let held = Held { job_id: job_id.parse().unwrap(), lease_token: token };
-        Specimen { message_id: id, held }
+        self.sql(format!("UPDATE job_groups SET {change} WHERE '{id}' = ANY (message_ids)")).await;
+        Specimen { message_id: id, held: Held { job_id: id, lease_token: token } }
     }
 
     async fn row(&self, specimen: &Specimen) -> String {
-        self.value(format!("SELECT jobs FROM jobs WHERE message_id = '{}'", specimen.message_id)).await
+        let id = specimen.message_id;
+        self.value(format!("SELECT g FROM job_groups g WHERE '{id}' = ANY (message_ids)")).await
     }
 
     /// The reaper has looked at everything that is there now.
     async fn reaper_has_passed(&self) {
         let sentinel = self.specimen("leased").await;
         let id = sentinel.message_id;
-        let expire = format!("UPDATE jobs SET lease_expires_at = now() WHERE message_id = '{id}'");
+        let expire =
+            format!("UPDATE job_groups SET lease_expires_at = now() WHERE '{id}' = ANY (message_ids)");
         self.sql(expire).await;
         eventually(|| async { self.job_state(id).await == "ready" }).await;
-        let put_off = format!("UPDATE jobs SET ready_at = now() + interval '1 h' WHERE message_id = '{id}'");
+        let put_off = format!(
+            "UPDATE job_groups SET ready_at = now() + interval '1 h' WHERE '{id}' = ANY (message_ids)"
+        );
         self.sql(put_off).await;
     }
 }
 
 fn fail(held: Held, delay_seconds: Option<u32>, dead: bool) -> FailedJob {
     let Held { job_id, lease_token } = held;
-    FailedJob { job_id, lease_token, error: "no route to sink".to_owned(), delay_seconds, dead }
+    FailedJob {
+        job_id,
+        lease_token,
+        error: "no route to sink".to_owned(),
+        delay_seconds,
+        dead,
+        released: false,
+    }
 }
 
 fn outcome(results: &[JobResult]) -> JobOutcome {
@@ -101,7 +110,7 @@ async fn only_the_holder_of_the_lease_renews_completes_or_fails() {
     }
     stack
         .sql(
-            "UPDATE jobs SET state = 'ready', lease_token = NULL, leased_by = NULL, lease_expires_at = NULL
+            "UPDATE job_groups SET state = 'ready', lease_token = NULL, leased_by = NULL, lease_expires_at = NULL
                WHERE state = 'leased'",
         )
         .await;
@@ -116,7 +125,7 @@ async fn only_a_ready_job_whose_time_has_come_is_leased() {
         specimens.push((state, stack.specimen(state).await));
     }
     assert!(stack.lease(100).await.is_empty(), "a ready job that is put off must wait");
-    stack.sql("UPDATE jobs SET ready_at = now() WHERE state = 'ready'").await;
+    stack.sql("UPDATE job_groups SET ready_at = now() WHERE state = 'ready'").await;
     let leased = stack.lease(100).await;
     assert_eq!(leased.len(), 1);
     assert_eq!(leased[0].message_id, specimens[0].1.message_id);
@@ -150,7 +159,7 @@ async fn the_reaper_touches_expired_leases_only() {
 async fn after_the_reaper_the_old_holder_has_lost_its_lease() {
     let stack = Stack::new().await;
     let specimen = stack.specimen("leased").await;
-    stack.sql("UPDATE jobs SET lease_expires_at = now() WHERE state = 'leased'").await;
+    stack.sql("UPDATE job_groups SET lease_expires_at = now() WHERE state = 'leased'").await;
     eventually(|| async { stack.job_state(specimen.message_id).await == "ready" }).await;
     let next = stack.lease(1).await.remove(0);
     // The same job is now somebody else's, and the old token fences nothing.
@@ -176,9 +185,9 @@ async fn an_expired_lease_that_nobody_took_can_still_be_completed() {
     // The reaper looks once at its start; wait until it has, or it may take what expires below.
     stack.reaper_has_passed_or_sleeps().await;
     let specimen = stack.specimen("leased").await;
-    stack.sql("UPDATE jobs SET lease_expires_at = now() - interval '1 s' WHERE state = 'leased'").await;
+    stack.sql("UPDATE job_groups SET lease_expires_at = now() - interval '1 s' WHERE state = 'leased'").await;
     assert_eq!(outcome(&stack.queue.renew(&[specimen.held], None).await.unwrap()), JobOutcome::Ok);
-    stack.sql("UPDATE jobs SET lease_expires_at = now() - interval '1 s' WHERE state = 'leased'").await;
+    stack.sql("UPDATE job_groups SET lease_expires_at = now() - interval '1 s' WHERE state = 'leased'").await;
     assert_eq!(outcome(&stack.queue.complete(&[specimen.held]).await.unwrap()), JobOutcome::Ok);
     stack.end().await;
 }
@@ -202,7 +211,9 @@ async fn a_failed_job_backs_off_exponentially_within_the_queues_bounds() {
     for (attempt, least, most) in [(1, 5, 10), (2, 10, 20), (3, 20, 40), (4, 25, 50)] {
         let specimen = stack.specimen("leased").await;
         let id = specimen.message_id;
-        stack.sql(format!("UPDATE jobs SET attempt = {attempt} WHERE message_id = '{id}'")).await;
+        stack
+            .sql(format!("UPDATE job_groups SET attempt = {attempt} WHERE '{id}' = ANY (message_ids)"))
+            .await;
         stack.queue.fail(&[fail(specimen.held, None, false)]).await.unwrap();
         // `now()` of the check is later than that of the failure, so what is left is a little less.
         let within = format!(
@@ -212,7 +223,9 @@ async fn a_failed_job_backs_off_exponentially_within_the_queues_bounds() {
         assert_eq!(stack.value(within).await, "true", "attempt {attempt}");
     }
     let last = stack.specimen("leased").await;
-    stack.sql(format!("UPDATE jobs SET attempt = 5 WHERE message_id = '{}'", last.message_id)).await;
+    stack
+        .sql(format!("UPDATE job_groups SET attempt = 5 WHERE '{}' = ANY (message_ids)", last.message_id))
+        .await;
     stack.queue.fail(&[fail(last.held, Some(0), false)]).await.unwrap();
     let reason = format!("SELECT dead_reason FROM jobs WHERE message_id = '{}'", last.message_id);
     assert_eq!(stack.value(reason).await, "attempts_exhausted");
@@ -225,7 +238,7 @@ async fn the_schema_refuses_states_that_cannot_be() {
     let specimens = [stack.specimen("done").await, stack.specimen("cancelled").await];
     for specimen in &specimens {
         let reopen = format!(
-            "UPDATE jobs SET state = 'ready', finished_at = NULL WHERE message_id = '{}'",
+            "UPDATE job_groups SET state = 'ready', finished_at = NULL WHERE '{}' = ANY (message_ids)",
             specimen.message_id
         );
         let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(reopen)).execute(&stack.onlooker).await;
@@ -240,10 +253,13 @@ async fn the_schema_refuses_states_that_cannot_be() {
         "state = 'done', finished_at = now()",
         "lease_token = gen_random_uuid()",
         "finished_at = now()",
-        "last_error = 'x'",
         "state = 'lost'",
+        "forgiven = 1",
+        "message_ids = '{}'",
+        "message_ids = array_fill(gen_random_uuid(), ARRAY[101])",
+        "message_ids = ARRAY[ARRAY[gen_random_uuid()]]",
     ] {
-        let statement = format!("UPDATE jobs SET {impossible} WHERE message_id = '{ready}'");
+        let statement = format!("UPDATE job_groups SET {impossible} WHERE '{ready}' = ANY (message_ids)");
         let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&stack.onlooker).await;
         assert!(refused.is_err(), "{impossible}");
     }

@@ -27,4 +27,8 @@ pub struct FailedJob {
     /// Trying again is pointless: dead at once.
     #[serde(default)]
     pub dead: bool,
+    /// Handed back unworked, by a worker that stops: ready at once, and this attempt does not count. What it is worth
+    /// to the next worker stays: `attempt` is the number of leases all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub released: bool,
 }

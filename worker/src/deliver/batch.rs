@@ -171,5 +171,5 @@ impl Batch {
 }
 
 fn failed(held: Held, error: String, delay_seconds: Option<u32>) -> FailedJob {
-    FailedJob { job_id: held.job_id, lease_token: held.lease_token, error, delay_seconds, dead: false }
+    FailedJob { job_id: held.job_id, lease_token: held.lease_token, error, delay_seconds, dead: false, released: false }
 }

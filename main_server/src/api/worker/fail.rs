@@ -6,7 +6,7 @@ use axum::{
     Extension, Json,
     extract::{Request, State},
 };
-use shared::wire::{Problem, fail::FailRequest, lease::JobResults};
+use shared::wire::{Code, Problem, fail::FailRequest, lease::JobResults};
 
 use super::MAX_DELAY_SECONDS;
 use crate::{
@@ -25,6 +25,12 @@ pub async fn fail(
     for (index, job) in asked.jobs.iter().enumerate() {
         let delay = job.delay_seconds.unwrap_or_default();
         check_range(&format!("/jobs/{index}/delay_seconds"), delay, 0..=MAX_DELAY_SECONDS)?;
+        if job.released && job.dead {
+            let text = "a job is handed back unworked or it is dead, not both";
+            return Err(
+                Problem::new(Code::InvalidField, text).with("field", format!("/jobs/{index}/released"))
+            );
+        }
     }
     caller.authorize()?;
     let results = api.queue.fail(&asked.jobs).await?;

@@ -38,7 +38,7 @@ fn a_worker_killed_before_it_acknowledged_does_not_write_its_messages_again() {
         stack.owner_url(),
         "CREATE FUNCTION never_done() RETURNS trigger LANGUAGE plpgsql AS \
            $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = 'lock_not_available'; END $$; \
-         CREATE TRIGGER never_done BEFORE UPDATE ON jobs \
+         CREATE TRIGGER never_done BEFORE UPDATE ON job_groups \
            FOR EACH ROW WHEN (NEW.state = 'done') EXECUTE FUNCTION never_done()",
     )
     .unwrap();
@@ -53,7 +53,7 @@ fn a_worker_killed_before_it_acknowledged_does_not_write_its_messages_again() {
     let back =
         eventually(DEADLINE, || (psql(stack.owner_url(), attempts_end).ok()?.trim() == "5").then_some(()));
     assert!(back.is_some(), "the leases expire");
-    psql(stack.owner_url(), "DROP TRIGGER never_done ON jobs").unwrap();
+    psql(stack.owner_url(), "DROP TRIGGER never_done ON job_groups").unwrap();
     worker.start().unwrap();
     assert_eq!(undelivered(&stack, &accepted(&answers)), BTreeSet::new());
     let second = "SELECT count(*) FROM jobs WHERE state = 'done' AND attempt > 1";
