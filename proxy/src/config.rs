@@ -56,6 +56,8 @@ pub struct Tls {
     pub services_ca: PathBuf,
     /// How a holder of a believed certificate is told that it is refused.
     pub handshake: Handshake,
+    /// Believes client certificates without any extended key usage.
+    pub unsafe_missing_eku: bool,
     /// The trust domain of our SPIFFE ids.
     pub trust_domain: String,
     /// How often the client door's files are looked at; SIGHUP hurries it.
@@ -124,6 +126,7 @@ impl Default for Tls {
             clients_ca: PathBuf::new(),
             services_ca: PathBuf::new(),
             handshake: Handshake::Explain,
+            unsafe_missing_eku: false,
             trust_domain: "portcullis.internal".to_owned(),
             reload: Span::seconds(5),
         }

@@ -149,7 +149,10 @@ fn tls(
             refusal.as_certificate_error()
         })
     });
-    door_tls(&config.identity(), ClientVerifier::new(bundle, config.handshake).with_gate(gate))
+    let verifier = ClientVerifier::new(bundle, config.handshake)
+        .unsafe_missing_eku(config.unsafe_missing_eku)
+        .with_gate(gate);
+    door_tls(&config.identity(), verifier)
 }
 
 fn contents(config: &config::Tls) -> Contents {

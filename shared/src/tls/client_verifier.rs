@@ -70,6 +70,7 @@ impl fmt::Debug for Gate {
 pub struct ClientVerifier {
     bundle: Arc<TrustBundle>,
     handshake: Handshake,
+    purpose: Purpose,
     gate: Option<Gate>,
     provider: Arc<CryptoProvider>,
 }
@@ -78,7 +79,13 @@ impl ClientVerifier {
     /// A verifier for one bundle.
     #[must_use]
     pub fn new(bundle: Arc<TrustBundle>, handshake: Handshake) -> Self {
-        Self { bundle, handshake, gate: None, provider: provider() }
+        Self { bundle, handshake, purpose: Purpose::Client, gate: None, provider: provider() }
+    }
+
+    /// Believes leaves without any extended key usage too, which every CA's own rules must make up for.
+    #[must_use]
+    pub fn unsafe_missing_eku(self, accepted: bool) -> Self {
+        Self { purpose: if accepted { Purpose::ClientOrUnstated } else { Purpose::Client }, ..self }
     }
 
     /// Asks a gate too, in strict mode.
@@ -102,7 +109,7 @@ impl ClientVerifier {
         now: UnixTime,
     ) -> Result<Peer, Error> {
         let explain = self.handshake == Handshake::Explain || self.gate.is_some();
-        verify_path(&self.bundle, leaf, intermediates, now, Purpose::Client, explain)
+        verify_path(&self.bundle, leaf, intermediates, now, self.purpose, explain)
     }
 
     fn ask_gate(&self, peer: &Peer) -> Result<(), Error> {

@@ -38,6 +38,9 @@ pub struct VerifiedPath {
 pub enum Purpose {
     /// It connects to us: extended key usage clientAuth, required to be present.
     Client,
+    /// It connects to us, and may be without any extended key usage, by which RFC 5280 §4.2.1.12 allows every
+    /// purpose. One that is present must name clientAuth all the same.
+    ClientOrUnstated,
     /// We connect to it: extended key usage serverAuth.
     Server,
 }
@@ -90,7 +93,7 @@ impl Attempt<'_> {
     /// Builds the path with the leaf judged at `moment` and every CA judged at the real time.
     fn at(&self, moment: UnixTime) -> Result<Vec<Arc<Certificate>>, webpki::Error> {
         let usage = match self.purpose {
-            Purpose::Client => KeyUsage::client_auth(),
+            Purpose::Client | Purpose::ClientOrUnstated => KeyUsage::client_auth(),
             Purpose::Server => KeyUsage::server_auth(),
         };
         let found = RefCell::new(Vec::new());

@@ -1,6 +1,6 @@
 //! Which revocation lists are believed, and that a refused one changes nothing.
 
-mod forge;
+pub(crate) mod forge;
 mod table;
 mod files;
 mod urls;

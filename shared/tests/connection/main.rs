@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test whose fixtures cannot be made cannot go on")]
 
 mod support;
+mod distort;
 
 mod paths;
 mod bundles;
+mod name_constraints;
 mod doors;
 mod gate;
 mod resumption;

@@ -115,6 +115,33 @@ fn leaves_for_other_purposes_are_refused() {
 }
 
 #[test]
+fn a_leaf_without_extended_key_usage_is_believed_where_that_is_allowed_and_nothing_else_is() {
+    let authority = authority();
+    let request = || client_request(&authority);
+    let unstated = || LeafRequest { purposes: Vec::new(), ..request() };
+    let both = vec![Purpose::ServerAuth, Purpose::ClientAuth];
+    let bundle = |pem: &str| Arc::new(bundle(BundleKind::AnyAuthority, &[pem]).unwrap());
+    for (request, strictly, laxly) in [
+        (request(), true, true),
+        (LeafRequest { purposes: both, ..request() }, true, true),
+        (unstated(), false, true),
+        (LeafRequest { purposes: vec![Purpose::ServerAuth], ..request() }, false, false),
+        (LeafRequest { authority: true, ..unstated() }, false, false),
+        (LeafRequest { key_usages: vec![certs::KeyUsage::KeyCertSign], ..unstated() }, false, false),
+    ] {
+        let leaf = authority.clients().sign(&request).unwrap();
+        for (accepted, believed) in [(false, strictly), (true, laxly)] {
+            for mode in MODES {
+                let verifier = ClientVerifier::new(bundle(authority.clients().certificate_pem()), mode)
+                    .unsafe_missing_eku(accepted);
+                let verified = verifier.verify(leaf.chain(), UnixTime::now());
+                assert_eq!(verified.is_ok(), believed, "{accepted} {request:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_ca_certificate_is_no_leaf() {
     use rustls::pki_types::pem::PemObject as _;
     let authority = authority();

@@ -5,14 +5,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
 use certs::{Authority, LeafRequest, Purpose, TrustDomain};
-use local::{Client, Curl, Stack};
+use local::{Client, Curl, Stack, eventually};
 use rustls::AlertDescription;
 use time::{Duration, OffsetDateTime};
 
 use crate::support::{
+    DEADLINE,
     caller::{Caller, VERSIONS},
     holder::{Holder, expired, new_name, not_yet_valid, request},
-    shared_stack,
+    options, shared_stack,
 };
 
 /// Every way to ask gives this alert, and curl never gets an answer.
@@ -134,6 +135,27 @@ fn a_certificate_for_another_purpose_is_refused_also_outside_its_validity() {
             let who = format!("for {purposes:?}");
             assert_alert(stack, &holder.client, AlertDescription::UnsupportedCertificate, &who);
         }
+    }
+}
+
+#[test]
+fn a_certificate_without_a_purpose_is_admitted_where_the_operator_says_so() {
+    let mut stack = Stack::start(options().processes(1, 1, 0)).unwrap();
+    stack.add_proxy("[tls]\nunsafe_missing_eku = true").unwrap();
+    let sign = |purposes| {
+        let name = new_name();
+        let request = LeafRequest { purposes, ..request(&stack, &name) };
+        let holder = Holder::of(&stack, stack.authority().clients().sign(&request).unwrap());
+        holder.register_as(&stack, &name);
+        holder
+    };
+    let (unstated, other) = (sign(Vec::new()), sign(vec![Purpose::ServerAuth]));
+    let lax = format!("{}/health", stack.proxies[1].url);
+    let admitted = eventually(DEADLINE, || (unstated.curl().get(&lax).unwrap().status == 200).then_some(()));
+    assert!(admitted.is_some(), "{:?}", unstated.curl().get(&lax));
+    for (url, holder) in [(&stack.proxies[0].url, &unstated), (&stack.proxies[1].url, &other)] {
+        let alert = Caller::of(&holder.client, VERSIONS[1]).alert(url);
+        assert_eq!(alert, Ok(AlertDescription::UnsupportedCertificate));
     }
 }
 

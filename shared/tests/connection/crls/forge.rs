@@ -63,13 +63,17 @@ impl Forged {
         if !self.extensions.is_empty() {
             list.extend(tlv(0xa0, &tlv(0x30, &self.extensions.concat())));
         }
-        let list = tlv(0x30, &list);
-        let key = issuer.key().unwrap().der().unwrap();
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.secret_der()).unwrap();
-        let signature = key.sign(&SystemRandom::new(), &list).unwrap();
-        let signature = tlv(0x03, &[&[0], signature.as_ref()].concat());
-        tlv(0x30, &[list, algorithm(), signature].concat())
+        sign(&tlv(0x30, &list), issuer)
     }
+}
+
+/// What is to be signed, its algorithm and an issuer's signature of it.
+pub(crate) fn sign(to_be_signed: &[u8], issuer: &Issuer) -> Vec<u8> {
+    let key = issuer.key().unwrap().der().unwrap();
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.secret_der()).unwrap();
+    let signature = key.sign(&SystemRandom::new(), to_be_signed).unwrap();
+    let signature = tlv(0x03, &[&[0], signature.as_ref()].concat());
+    tlv(0x30, &[to_be_signed, &algorithm(), &signature].concat())
 }
 
 /// An entry with a reason.
