@@ -25,6 +25,7 @@ mod init_ca;
 mod issue;
 mod renew;
 mod revoke;
+mod send;
 
 use issue::Request;
 
@@ -86,6 +87,8 @@ enum Verb {
     Revoke(Revocation),
     /// Say why a client cannot connect, and what to do
     Doctor(doctor::Doctor),
+    /// Send messages to a proxy: one, or a file of them, each stored once
+    Send(send::Send),
 }
 
 #[derive(Debug, Args)]
@@ -213,6 +216,7 @@ fn run(place: &Place, verb: Verb, out: &mut dyn Write) -> anyhow::Result<bool> {
             Verb::Crl { refresh: _, all } => crl::run(place, all, out).await,
             Verb::Revoke(revocation) => revoke::run(place, &revocation, out).await,
             Verb::Doctor(doctor) => return doctor::run(place, doctor, out).await,
+            Verb::Send(send) => return send::run(place, send, out).await,
         }
         .map(|()| true)
     })

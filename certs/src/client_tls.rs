@@ -3,7 +3,7 @@
 //! Unlike the inner hops, which check a service's role too ([`shared::tls`]), a client believes what curl believes with
 //! `--cacert`: a path to one of its CAs and the name in the URL. There is no way to believe everybody.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{error::Error, io, path::PathBuf, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -129,4 +129,20 @@ pub(crate) fn client_config(
         Some(credentials) => builder
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::new(credentials.certified()?)))),
     })
+}
+
+/// The TLS error inside another, wherever it is.
+pub(crate) fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            // an error inside an io::Error is not its source
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
 }

@@ -25,6 +25,7 @@ pub mod credentials;
 pub mod client_tls;
 mod describe;
 pub mod doctor;
+pub mod send;
 
 pub use authority::{Authority, Ca, ClientRequest, ServiceRequest};
 pub use crl::{MalformedCrl, RevocationList, Revoked, RevokedReason};

@@ -16,7 +16,10 @@ use super::{
     observer::{Observer, Seen},
     report::{Check, Report},
 };
-use crate::{client_tls::client_config, describe};
+use crate::{
+    client_tls::{client_config, tls_error},
+    describe,
+};
 
 /// An alert that the server sends right after its handshake is met within this time, on most networks; a later one
 /// is met when the answer is read.
@@ -205,7 +208,7 @@ fn failed(error: &io::Error, seen: Option<&Seen>, belongings: &Belongings, repor
     if let Some(number) = alert_in(error) {
         return alert::tell(number, When::During, verified, belongings.credentials.is_some(), report);
     }
-    match tls_in(error) {
+    match tls_error(error) {
         // told already
         Some(Error::InvalidCertificate(_)) if seen.is_some() => {
             report.pass(Check::TlsVersion, "a version and a cipher suite were agreed on");
@@ -242,23 +245,8 @@ fn failed(error: &io::Error, seen: Option<&Seen>, belongings: &Belongings, repor
     }
 }
 
-fn tls_in<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<Error>() {
-            return Some(tls);
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            // an error inside an io::Error is not its source
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
-}
-
 fn alert_in(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
-    match tls_in(error) {
+    match tls_error(error) {
         Some(Error::AlertReceived(alert)) => Some(u8::from(*alert)),
         _ => None,
     }
