@@ -11,23 +11,24 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use shared::{
-    config::{DatabaseUrl, Span},
-    identity::{Name, Role, Workload},
-};
+use shared::config::DatabaseUrl;
 
-use crate::{ClientRequest, Host, ServiceRequest, TrustDomain};
-
+mod answer;
 mod crl;
 mod database;
 mod doctor;
+mod expiring;
+mod holder;
+mod holder_files;
 mod init_ca;
 mod issue;
+mod list;
+mod lists;
+mod manual;
+mod passphrase;
 mod renew;
 mod revoke;
 mod send;
-
-use issue::Request;
 
 /// The certificate authority of Portcullis: makes the CA, and certificates for clients and services.
 #[derive(Debug, Parser)]
@@ -62,136 +63,37 @@ struct Place {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Make a root, an issuing CA for clients and one for services, with empty revocation lists
-    InitCa {
-        /// The first part of the SPIFFE ids in every certificate
-        #[arg(long, value_name = "DOMAIN", default_value_t)]
-        trust_domain: TrustDomain,
-    },
+    InitCa(init_ca::InitCa),
     /// Issue a certificate with a new key, and register it in the database
     Issue {
         #[command(subcommand)]
-        holder: Holder,
+        holder: issue::Holder,
     },
-    /// Give a client a new certificate and key; the old one may go on for a while
-    Renew(Renewal),
-    /// Keep the revocation lists good: sign those that are past half of their life anew, and send them all
-    Crl {
-        /// Sign what is due; to be run daily, by a timer
-        #[arg(long, required = true)]
-        refresh: bool,
-        /// Sign every list anew, due or not
-        #[arg(long)]
-        all: bool,
-    },
-    /// Revoke a client, or one certificate, in the database: for ever, and within a second
-    Revoke(Revocation),
+    /// Give a holder a new certificate and key; the old one may go on for a while
+    Renew(renew::Renewal),
+    /// Show the revocation lists, sign them anew in time, or take in one of somebody else's CA
+    Crl(crl::Crl),
+    /// Revoke a holder, or one certificate, by row and by list: for ever, and within a second
+    Revoke(revoke::Revocation),
+    /// Every certificate that was issued or registered, and how it stands
+    List(list::List),
+    /// What ends soon; exit code 1 if something ends within 30 days
+    Expiring(expiring::Expiring),
     /// Say why a client cannot connect, and what to do
     Doctor(doctor::Doctor),
     /// Send messages to a proxy: one, or a file of them, each stored once
     Send(send::Send),
-}
-
-#[derive(Debug, Args)]
-struct Renewal {
-    /// The client's id
-    name: Name,
-    /// Validity in days
-    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..))]
-    days: u32,
-    /// How long the old certificate goes on beside the new one, such as 7d (at most 90d)
-    #[arg(long, value_name = "TIME", default_value = "0s")]
-    overlap: Span,
-}
-
-#[derive(Debug, Args)]
-struct Revocation {
-    /// The client's id: all its certificates are revoked
-    #[arg(required_unless_present = "fingerprint")]
-    name: Option<Name>,
-    /// One certificate, in whatever way its fingerprint is written. A client's current one stands for the client
-    #[arg(long, value_name = "SHA256", conflicts_with = "name")]
-    fingerprint: Option<String>,
-    /// Why, as the refused caller is told: a name out of RFC 5280
-    #[arg(long, default_value = "unspecified", value_parser = REASONS)]
-    reason: String,
-    /// Why, for people; the refused caller is not told
-    #[arg(long, value_name = "TEXT")]
-    comment: Option<String>,
-    /// Wait until every proxy that reports has it in force
-    #[arg(long)]
-    wait: bool,
-    /// How long to wait
-    #[arg(long, value_name = "TIME", default_value = "30s", requires = "wait")]
-    timeout: Span,
-}
-
-/// RFC 5280 §5.3.1, without those that end a revocation or only delay it.
-const REASONS: [&str; 8] = [
-    "unspecified",
-    "keyCompromise",
-    "cACompromise",
-    "affiliationChanged",
-    "superseded",
-    "cessationOfOperation",
-    "privilegeWithdrawn",
-    "aACompromise",
-];
-
-#[derive(Debug, Subcommand)]
-enum Holder {
-    /// For a client, which sends messages through the proxy
-    Client {
-        /// The client's id: the CN, the folder and the `client_id` in the database
-        name: Name,
-        /// The client's domain: the OU
-        #[arg(long, default_value = "default")]
-        domain: String,
-        /// Validity in days
-        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..))]
-        days: u32,
-    },
-    /// For a proxy, which clients call by its hosts
-    Proxy(Service),
-    /// For a main server, which proxies and workers call by its hosts
-    MainServer(Service),
-    /// For a worker
-    Worker(Service),
-    /// For a person or tool that looks after clients and queues
-    Operator(Service),
-}
-
-#[derive(Debug, Args)]
-struct Service {
-    /// The service's name, unique within its role
-    name: Name,
-    /// A DNS name or IP address it is called by; may be repeated, or several separated by commas
-    #[arg(long = "host", value_name = "HOST", value_delimiter = ',')]
-    hosts: Vec<Host>,
-    /// Validity in days
-    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..))]
-    days: u32,
-}
-
-impl Holder {
-    fn request(self) -> Request {
-        let (role, service) = match self {
-            Self::Client { name, domain, days } => {
-                return Request::Client(name, ClientRequest { domain, days });
-            }
-            Self::Proxy(service) => (Role::Proxy, service),
-            Self::MainServer(service) => (Role::MainServer, service),
-            Self::Worker(service) => (Role::Worker, service),
-            Self::Operator(service) => (Role::Operator, service),
-        };
-        Request::Service(role, service.name, ServiceRequest { hosts: service.hosts, days: service.days })
-    }
+    /// Write what a shell needs to complete this command line
+    Completions(manual::Completions),
+    /// Write the manual pages
+    Man(manual::Man),
 }
 
 /// Reads the command line of this process and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
     let CommandLine { place, verb } = CommandLine::parse();
-    let mut out = io::stdout().lock();
+    let mut out = anstream::stdout().lock();
     let done = run(&place, verb, &mut out).and_then(|good| Ok(out.flush().map(|()| good)?));
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -210,22 +112,17 @@ fn run(place: &Place, verb: Verb, out: &mut dyn Write) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match verb {
-            Verb::InitCa { trust_domain } => init_ca::run(place, trust_domain, out).await,
-            Verb::Issue { holder } => issue::run(place, holder.request(), out).await,
+            Verb::InitCa(arguments) => init_ca::run(place, arguments, out).await,
+            Verb::Issue { holder } => issue::run(place, &holder, out).await,
             Verb::Renew(renewal) => renew::run(place, &renewal, out).await,
-            Verb::Crl { refresh: _, all } => crl::run(place, all, out).await,
+            Verb::Crl(crl) => crl::run(place, &crl, out).await,
+            Verb::List(list) => list::run(place, &list, out).await,
+            Verb::Expiring(expiring) => expiring::run(place, &expiring, out).await,
+            Verb::Completions(shell) => manual::completions(&shell, out),
+            Verb::Man(folder) => manual::man(&folder, out),
             Verb::Revoke(revocation) => revoke::run(place, &revocation, out).await,
-            Verb::Doctor(doctor) => return doctor::run(place, doctor, out).await,
-            Verb::Send(send) => return send::run(place, send, out).await,
+            Verb::Doctor(doctor) => doctor::run(place, doctor, out).await,
+            Verb::Send(send) => send::run(place, send, out).await,
         }
-        .map(|()| true)
     })
-}
-
-/// What people call a holder: `client client_001`, `worker w1`.
-fn title(holder: &Workload) -> String {
-    match holder {
-        Workload::Client(name) => format!("client {name}"),
-        Workload::Service(role, name) => format!("{role} {name}"),
-    }
 }

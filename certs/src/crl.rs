@@ -3,8 +3,14 @@
 //! In: PEM. Out: the list with what the table records of it. Refused: a list without number, key identifier or
 //! next update, which the RFC requires.
 
+use std::sync::Arc;
+
 pub use rcgen::RevocationReason as RevokedReason;
-use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject};
+use rustls_pki_types::{CertificateRevocationListDer, UnixTime, pem::PemObject};
+use shared::{
+    identity::Certificate,
+    tls::crl::{CrlConfig, CrlFault, Crls},
+};
 use time::OffsetDateTime;
 use x509_parser::{
     prelude::{CertificateRevocationList, FromDer, ParsedExtension},
@@ -55,8 +61,11 @@ pub struct RevocationList {
 #[derive(Debug, thiserror::Error)]
 pub enum MalformedCrl {
     /// Neither PEM nor, inside it, a CRL.
-    #[error("not a PEM-encoded revocation list")]
+    #[error("not a revocation list")]
     Encoding,
+    /// Not signed by the CA that it names, partial, or otherwise none that counts.
+    #[error("the revocation list does not count: {0}")]
+    Fault(#[from] CrlFault),
     /// Required by RFC 5280 §5.1.2.5 and §5.2.
     #[error("the revocation list has no {0}")]
     Missing(&'static str),
@@ -67,7 +76,18 @@ impl RevocationList {
     pub fn from_pem(pem: String) -> Result<Self, MalformedCrl> {
         let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| MalformedCrl::Encoding)?;
-        let (rest, crl) = CertificateRevocationList::from_der(&der).map_err(|_| MalformedCrl::Encoding)?;
+        Self::read(pem, &der)
+    }
+
+    /// As [`RevocationList::from_pem`], from DER.
+    pub fn from_der(der: Vec<u8>) -> Result<Self, MalformedCrl> {
+        let pem = pkcs8::der::pem::encode_string("X509 CRL", pkcs8::LineEnding::LF, &der)
+            .map_err(|_| MalformedCrl::Encoding)?;
+        Self::read(pem, &der.into())
+    }
+
+    fn read(pem: String, der: &CertificateRevocationListDer<'static>) -> Result<Self, MalformedCrl> {
+        let (rest, crl) = CertificateRevocationList::from_der(der).map_err(|_| MalformedCrl::Encoding)?;
         if !rest.is_empty() {
             return Err(MalformedCrl::Encoding);
         }
@@ -90,6 +110,14 @@ impl RevocationList {
             pem,
         };
         Ok(list)
+    }
+
+    /// Verifies that this CA signed it, and all else that a proxy asks of a list.
+    pub fn verify(&self, authority: &Certificate) -> Result<(), MalformedCrl> {
+        let now = UnixTime::now();
+        let places = Crls::of([Arc::new(authority.clone())], &CrlConfig::default(), now);
+        places.accept(&self.der, now)?;
+        Ok(())
     }
 
     /// Its entries: the next list must have them too.
@@ -117,6 +145,32 @@ fn entry(revoked: &RevokedCertificate<'_>) -> Revoked {
         revoked_at: revoked.revocation_date.to_datetime(),
         reason: revoked.reason_code().map_or(RevokedReason::Unspecified, |(_, code)| reason(code.0)),
     }
+}
+
+/// The names of `CRLReason` (RFC 5280 §5.3.1).
+const NAMES: [(RevokedReason, &str); 10] = [
+    (RevokedReason::Unspecified, "unspecified"),
+    (RevokedReason::KeyCompromise, "keyCompromise"),
+    (RevokedReason::CaCompromise, "cACompromise"),
+    (RevokedReason::AffiliationChanged, "affiliationChanged"),
+    (RevokedReason::Superseded, "superseded"),
+    (RevokedReason::CessationOfOperation, "cessationOfOperation"),
+    (RevokedReason::CertificateHold, "certificateHold"),
+    (RevokedReason::RemoveFromCrl, "removeFromCRL"),
+    (RevokedReason::PrivilegeWithdrawn, "privilegeWithdrawn"),
+    (RevokedReason::AaCompromise, "aACompromise"),
+];
+
+/// The reason of this name.
+#[must_use]
+pub fn reason_named(name: &str) -> Option<RevokedReason> {
+    NAMES.into_iter().find(|(_, one)| *one == name).map(|(reason, _)| reason)
+}
+
+/// The name of a reason.
+#[must_use]
+pub fn name_of_reason(reason: RevokedReason) -> &'static str {
+    NAMES.into_iter().find(|(one, _)| *one == reason).map_or("unspecified", |(_, name)| name)
 }
 
 /// By `CRLReason` (RFC 5280 §5.3.1).

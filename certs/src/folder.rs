@@ -24,7 +24,9 @@ mod lists;
 mod writing;
 
 pub use holder::{Staged, folder_of, vacant};
+pub(crate) use index::serial;
 pub use index::{Index, Known};
+pub(crate) use lists::log;
 pub use lists::{LogEntry, Refreshed};
 pub use writing::Writing;
 

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use shared::identity::{Name, Workload};
 
-use crate::Leaf;
+use crate::{Leaf, hex::hex};
 
 /// A leaf with its holder. What the leaf says can be asked of it directly ([`Leaf::fingerprint`] and so on).
 #[derive(Debug, Clone)]
@@ -32,8 +32,7 @@ impl Issued {
     /// `SHA256 Fingerprint=AB:CD:…`. The database accepts it as it stands.
     #[must_use]
     pub fn fingerprint_line(&self) -> String {
-        let pairs: Vec<_> =
-            self.leaf.fingerprint().as_bytes().iter().map(|byte| format!("{byte:02X}")).collect();
+        let pairs = self.leaf.fingerprint().as_bytes().map(|byte| hex(&[byte]));
         format!("SHA256 Fingerprint={}", pairs.join(":"))
     }
 }

@@ -76,6 +76,9 @@ pub enum IssueError {
     /// Not PKCS#8, or encrypted in a way that is not read here.
     #[error("the private key cannot be read")]
     Key(#[from] pkcs8::Error),
+    /// It could not be put into PKCS#12.
+    #[error("the PKCS#12 file cannot be made")]
+    Pkcs12(#[from] p12_keystore::error::Error),
     /// Encoding or signing failed.
     #[error("signing failed")]
     Signing(#[from] rcgen::Error),
@@ -99,7 +102,7 @@ enum CaKey {
     /// Here, under a passphrase.
     Locked(PrivateKey),
     /// Ready to sign.
-    Open(rcgen::Issuer<'static, KeyPair>, PrivateKey),
+    Open(Box<rcgen::Issuer<'static, KeyPair>>, PrivateKey),
 }
 
 /// What a new CA is: its common name, its validity, how many CAs may stand between it and a leaf.
@@ -158,7 +161,7 @@ impl Issuer {
         if pair.subject_public_key_info() != self.facts.public_key {
             return Err(IssueError::KeyMismatch(self.title));
         }
-        Ok(CaKey::Open(rcgen::Issuer::from_ca_cert_der(&self.certificate, pair)?, key))
+        Ok(CaKey::Open(Box::new(rcgen::Issuer::from_ca_cert_der(&self.certificate, pair)?), key))
     }
 
     /// Whether the key is here, but under a passphrase.

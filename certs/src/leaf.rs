@@ -17,7 +17,7 @@ use shared::identity::{Certificate, Fingerprint};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name};
 
-use crate::{Host, IssueError, KeyKind, PrivateKey};
+use crate::{Host, IssueError, KeyKind, PrivateKey, credentials::Passphrase};
 
 /// The organization named in every certificate.
 pub(crate) const ORGANIZATION: &str = "MessageBroker";
@@ -187,6 +187,11 @@ impl Leaf {
         self.facts.fingerprint
     }
 
+    /// Puts the key under a passphrase.
+    pub(crate) fn lock(&mut self, passphrase: &Passphrase) -> Result<(), IssueError> {
+        self.key = self.key.encrypted(passphrase)?;
+        Ok(())
+    }
 
     /// OU of the subject: a client's domain.
     #[must_use]

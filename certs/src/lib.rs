@@ -8,6 +8,7 @@
 //! All signing happens in memory; nothing here serves or verifies connections.
 
 pub mod cli;
+mod hex;
 mod host;
 mod trust_domain;
 mod private_key;
@@ -17,10 +18,12 @@ mod issuer;
 mod crl;
 mod authority;
 mod issued;
+pub mod package;
 mod files;
 pub mod folder;
 pub mod register;
 pub mod statement;
+pub mod survey;
 pub mod credentials;
 pub mod client_tls;
 mod describe;
@@ -28,7 +31,7 @@ pub mod doctor;
 pub mod send;
 
 pub use authority::{Authority, Ca, ClientRequest, ServiceRequest};
-pub use crl::{MalformedCrl, RevocationList, Revoked, RevokedReason};
+pub use crl::{MalformedCrl, RevocationList, Revoked, RevokedReason, name_of_reason, reason_named};
 pub use host::{Host, InvalidHost};
 pub use issued::Issued;
 pub use issuer::{IssueError, Issuer};

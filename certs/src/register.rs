@@ -13,9 +13,13 @@ mod crls;
 mod renewal;
 mod revocation;
 mod service;
+mod standing;
 
+pub use crls::crl_in_force;
 pub use renewal::renewed;
 pub use revocation::{Propagation, Revoked, revoke_certificate, revoke_client};
+pub use service::revoke_service;
+pub use standing::{Standing, standings};
 
 /// What the database says of a certificate after [`issued`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,4 +106,9 @@ pub async fn crls(connection: &mut PgConnection, crls: &[&RevocationList]) -> Re
         crls::upsert(connection, crl).await?;
     }
     Ok(())
+}
+
+/// Puts one revocation list in force; answers whether it is, or one that is as new or newer is already.
+pub async fn crl(connection: &mut PgConnection, crl: &RevocationList) -> Result<bool, RegisterError> {
+    Ok(crls::upsert(connection, crl).await?)
 }

@@ -29,16 +29,63 @@ pub fn registering(issued: &Issued) -> String {
     }
 }
 
-/// The statement that gives a client this certificate in place of the one it has.
+/// The statement that gives a holder this certificate in place of the one it has.
 #[must_use]
 pub fn renewing(issued: &Issued, overlap: Duration) -> String {
+    let call = match &issued.holder {
+        Workload::Client(name) => format!("renew_client({}", quoted(name.as_str())),
+        Workload::Service(role, name) => {
+            format!("renew_service({}, {}", quoted(role.as_str()), quoted(name.as_str()))
+        }
+    };
     format!(
-        "SELECT renew_client({}, {},\n    {}, interval '{} seconds');\n",
-        quoted(issued.name().as_str()),
+        "SELECT {call}, {},\n    {}, interval '{} seconds');\n",
         quoted(&issued.fingerprint_line()),
         moment(issued.not_after()),
         overlap.as_secs(),
     )
+}
+
+/// Who is revoked.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// With all certificates.
+    Holder(&'a Workload),
+    /// This one, by its fingerprint.
+    Certificate(&'a str),
+}
+
+/// The transaction that revokes, and puts the list in force that says so too.
+#[must_use]
+pub fn revoking(
+    target: &Target<'_>,
+    reason: &str,
+    comment: Option<&str>,
+    list: Option<&RevocationList>,
+) -> String {
+    let comment = comment.map_or_else(|| "NULL".to_owned(), quoted);
+    let reason = quoted(reason);
+    let set = format!(
+        "SET status = 'revoked', reason_code = {reason},\n    \
+         revocation_reason = coalesce({comment}, revocation_reason)"
+    );
+    let row = match target {
+        Target::Holder(Workload::Client(name)) => {
+            format!(
+                "UPDATE clients {set}\nWHERE client_id = {} AND status <> 'revoked';\n",
+                quoted(name.as_str())
+            )
+        }
+        Target::Holder(Workload::Service(role, name)) => format!(
+            "UPDATE services {set}\nWHERE role = {} AND service_id = {} AND status <> 'revoked';\n",
+            quoted(role.as_str()),
+            quoted(name.as_str())
+        ),
+        Target::Certificate(fingerprint) => {
+            format!("SELECT * FROM revoke_certificate({}, {reason}, {comment});\n", quoted(fingerprint))
+        }
+    };
+    format!("BEGIN;\n{row}{}COMMIT;\n", list.map(publishing).unwrap_or_default())
 }
 
 /// The statement that puts a revocation list in force; it changes nothing where a later one is.

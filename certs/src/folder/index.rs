@@ -16,6 +16,7 @@ use super::{FolderError, entries, folder_of};
 use crate::{
     Authority, Ca, Leaf,
     files::{Readers, create_folder, write_new},
+    hex::hex,
 };
 
 /// A certificate that was signed here.
@@ -116,7 +117,7 @@ pub(super) fn record(dir: &Path, leaf: &Leaf) -> Result<PathBuf, FolderError> {
 
 /// In upper-case hex.
 pub(crate) fn serial(facts: &Certificate) -> String {
-    facts.serial.iter().map(|byte| format!("{byte:02X}")).collect()
+    hex(&facts.serial)
 }
 
 /// The first certificate of a file, if this authority issued it to somebody.

@@ -1,6 +1,10 @@
 //! The revocation lists on disk, and the log of who was put on them.
 
-use std::{fmt, fs, io, path::Path};
+use std::{
+    fmt::{self, Write as _},
+    fs, io,
+    path::Path,
+};
 
 use shared::identity::Workload;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -106,7 +110,6 @@ impl Authority {
     }
 }
 
-#[expect(dead_code, reason = "revoke will")]
 /// Adds lines to the log. It is written anew and moved into its place, so that no line is ever half there.
 pub(crate) fn log(writing: &Writing, entries: &[LogEntry<'_>]) -> Result<(), FolderError> {
     if entries.is_empty() {
@@ -119,7 +122,7 @@ pub(crate) fn log(writing: &Writing, entries: &[LogEntry<'_>]) -> Result<(), Fol
         Err(error) => return Err(FolderError::Read(path, error)),
     };
     for entry in entries {
-        text += &format!("{entry}\n");
+        let _ = writeln!(text, "{entry}"); // writing to a String cannot fail
     }
     replace(&path, text.as_bytes(), Readers::Everybody).map_err(|error| FolderError::Write(path, error))
 }

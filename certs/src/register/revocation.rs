@@ -10,14 +10,14 @@ use super::RegisterError;
 /// What was revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revoked {
-    /// The client.
+    /// The client; of a service, `ROLE/NAME`.
     pub client_id: String,
     /// All its certificates; else only a former one that was named.
     pub whole_client: bool,
     /// It was revoked before this.
     pub before: bool,
     /// A transaction from which on it is revoked.
-    xid: String,
+    pub(super) xid: String,
 }
 
 /// How far a revocation has come.
@@ -66,6 +66,15 @@ pub async fn revoke_certificate(
     reason: &str,
     comment: Option<&str>,
 ) -> Result<Option<Revoked>, RegisterError> {
+    let mut transaction = connection.begin().await?;
+    let before = sqlx::query_scalar!(
+        r#"-- certs.revoked_before
+        SELECT EXISTS (SELECT FROM revoked_fingerprints
+                       WHERE cert_fingerprint = normalise_fingerprint($1)) AS "before!""#,
+        fingerprint,
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
     let found = sqlx::query!(
         r#"-- certs.revoke_certificate
         SELECT client_id AS "client_id!", whole_client AS "whole_client!", pg_current_xact_id()::text AS "xid!"
@@ -74,12 +83,13 @@ pub async fn revoke_certificate(
         reason,
         comment,
     )
-    .fetch_optional(connection)
+    .fetch_optional(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     Ok(found.map(|row| Revoked {
         client_id: row.client_id,
         whole_client: row.whole_client,
-        before: false,
+        before,
         xid: row.xid,
     }))
 }

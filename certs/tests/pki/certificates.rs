@@ -125,7 +125,7 @@ fn every_certificate_says_what_rfc_5280_asks_of_it() {
 #[test]
 fn a_certificate_names_its_holder_in_its_subject_and_in_its_spiffe_id() {
     let pki = Pki::nowhere();
-    assert_eq!(pki.run(&["init-ca", "--trust-domain", "example.org"]).code, Some(0));
+    assert_eq!(pki.run(&["init-ca", "--no-passphrase", "--trust-domain", "example.org"]).code, Some(0));
     assert_eq!(pki.run(&["issue", "client", "client_001", "--domain", "example.com"]).code, Some(0));
     assert_eq!(pki.run(&["issue", "main-server", "m1", "--host", "m1.example.org,::1"]).code, Some(0));
     let facts = |file: &str| {

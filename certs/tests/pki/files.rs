@@ -93,9 +93,9 @@ fn the_key_on_disk_belongs_to_the_certificate_beside_it() {
 #[test]
 fn a_second_init_ca_changes_nothing() {
     let pki = Pki::nowhere();
-    assert_eq!(pki.run(&["init-ca"]).code, Some(0));
+    assert_eq!(pki.run(&["init-ca", "--no-passphrase"]).code, Some(0));
     let before = pki.contents();
-    let second = pki.run(&["init-ca"]);
+    let second = pki.run(&["init-ca", "--no-passphrase"]);
     assert_eq!(second.code, Some(1));
     assert!(second.error.contains("holds a certificate authority already"), "{second:?}");
     assert_eq!(pki.contents(), before);
@@ -107,7 +107,7 @@ fn an_interrupted_init_ca_is_recognised_and_not_built_upon() {
     fs::remove_file(pki.at("ca.toml")).unwrap();
     let before = pki.contents();
     assert!(matches!(Authority::load(&pki.dir()), Err(FolderError::NoAuthority(_))));
-    let again = pki.run(&["init-ca"]);
+    let again = pki.run(&["init-ca", "--no-passphrase"]);
     assert_eq!(again.code, Some(1));
     assert!(again.error.contains("ca.key is in the way"), "{again:?}");
     assert_eq!(pki.contents(), before);

@@ -60,7 +60,7 @@ fn domains_hosts_and_days_are_checked_before_anything_is_written() {
 fn a_trust_domain_must_fit_into_a_spiffe_id() {
     let pki = Pki::nowhere();
     for bad in ["", "Example.org", "a/b", "a b", "a\"b", "a?b"] {
-        assert_eq!(pki.run(&["init-ca", "--trust-domain", bad]).code, Some(2), "{bad}");
+        assert_eq!(pki.run(&["init-ca", "--no-passphrase", "--trust-domain", bad]).code, Some(2), "{bad}");
     }
     assert!(!pki.dir().exists());
 }
@@ -80,7 +80,7 @@ fn the_folder_may_be_named_before_or_after_the_verb() {
     let dir = pki.dir();
     let dir = dir.to_str().unwrap();
     for arguments in [
-        &["init-ca", "--dir", dir][..],
+        &["init-ca", "--no-passphrase", "--dir", dir][..],
         &["--dir", dir, "issue", "client", "one"],
         &["issue", "--dir", dir, "client", "two"],
         &["issue", "client", "--dir", dir, "three"],

@@ -91,7 +91,7 @@ fn sql_that_was_lost_is_printed_again() {
 #[test]
 fn the_printed_lists_are_those_that_registering_sends() {
     let (pki, pasted, registered) = (Pki::nowhere(), database(), database());
-    let made = pki.run(&["init-ca"]);
+    let made = pki.run(&["init-ca", "--no-passphrase"]);
     assert_eq!(made.code, Some(0), "{made:?}");
     for _ in 0..2 {
         psql(&pasted, printed_sql(&made.out)).unwrap();
@@ -105,7 +105,7 @@ fn the_printed_lists_are_those_that_registering_sends() {
 #[test]
 fn init_ca_with_a_database_puts_its_lists_in_force() {
     let (pki, database) = (Pki::nowhere(), database());
-    let made = pki.run(&["init-ca", "--database-url", &database]);
+    let made = pki.run(&["init-ca", "--no-passphrase", "--database-url", &database]);
     assert_eq!(made.code, Some(0), "{made:?}");
     assert!(!made.out.contains("INSERT"), "{made:?}");
     assert_eq!(psql(&database, "SELECT count(*) FROM crl_registry").unwrap().trim(), "3");
@@ -159,7 +159,7 @@ fn a_database_that_cannot_register_leaves_no_certificate() {
         assert_eq!(pki.contents(), before);
 
         let nowhere = Pki::nowhere();
-        assert_eq!(nowhere.run(&["init-ca", "--database-url", &url]).code, Some(1));
+        assert_eq!(nowhere.run(&["init-ca", "--no-passphrase", "--database-url", &url]).code, Some(1));
         assert!(nowhere.contents().is_empty());
     }
 }

@@ -166,8 +166,13 @@ fn what_cannot_be_revoked_is_said() {
     issue(&pki, &database, "client_001");
     let unknown = "A".repeat(64);
     for (arguments, code, why) in [
-        (&["client_002"][..], 1, "no client client_002 is registered"),
-        (&["--fingerprint", &unknown], 1, "no client has the certificate"),
+        (&["client_002"][..], 1, "client client_002 is neither registered nor was it issued here"),
+        (&["worker/client_001"], 1, "worker client_001 is neither registered nor was it issued here"),
+        (&["client_002", "--database-only"], 1, "client client_002 is not registered"),
+        (&["--fingerprint", &unknown], 1, "is neither registered nor was it issued here"),
+        (&["--serial", "4711"], 1, "no certificate with the serial number 4711 was issued here"),
+        (&["client_001", "--serial", "4711"], 2, "cannot be used with"),
+        (&["clients/client_001"], 2, "the kind must be"),
         (&["client_001", "--reason", "because"], 2, "because"),
         (&["client_001", "--timeout", "soon"], 2, "soon"),
         (&[], 2, "required"),
@@ -176,13 +181,18 @@ fn what_cannot_be_revoked_is_said() {
         assert_eq!(refused.code, Some(code), "{refused:?}");
         assert!(refused.error.contains(why), "{refused:?}");
     }
-    let refused = pki.run(&["revoke", "client_001"]);
-    assert!(refused.code == Some(1) && refused.error.contains("nothing was revoked"), "{refused:?}");
+    let refused = pki.run(&["revoke", "client_001", "--database-only"]);
+    assert!(refused.code == Some(1) && refused.error.contains("needs a database"), "{refused:?}");
     assert_ne!(psql(&database, REGISTERED).unwrap().trim(), "");
 
     assert_eq!(revoke(&pki, &database, &["client_001"]).code, Some(0));
+    let files = pki.contents();
     let again = revoke(&pki, &database, &["client_001"]);
-    assert!(again.code == Some(0) && again.out.contains("was revoked before"), "{again:?}");
+    assert!(
+        again.code == Some(1) && again.error.contains("client client_001 was revoked before"),
+        "{again:?}"
+    );
+    assert_eq!(pki.contents(), files);
 }
 
 /// A proxy's last report, `ago` (an interval) from now.
