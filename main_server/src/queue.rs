@@ -6,14 +6,16 @@
 //! statement is a call of the function that is the transition, in `migrations/0021_queue_verbs.sql` and after it.
 //!
 //! ```text
-//! submit ─▶ store (group commit) ─▶ insert, compare
+//! submit ─▶ store (group commit) ─▶ insert │ recognise (compare, idempotency)
 //! lease ─▶ front ─▶ lease ─▶ open │ fail        renew, complete, fail: fenced by job, token and state
 //!                                 reap: leases that nobody renewed
 //! ```
 
 mod store;
 mod insert;
+mod idempotency;
 mod compare;
+mod recognise;
 mod front;
 mod lease;
 mod held;
@@ -22,6 +24,7 @@ mod complete;
 mod fail;
 mod reap;
 mod rules;
+mod status;
 mod wakeup;
 mod fault;
 mod metrics;
@@ -34,6 +37,7 @@ use shared::{
     wire::{
         fail::FailedJob,
         lease::{Held, JobOutcome, JobResult, LeasedJob},
+        status::{MessageStatus, StatusRequest},
         submit::{SubmitResult, SubmittedMessage},
     },
 };
@@ -94,6 +98,7 @@ impl Queue {
         let store = store::open(jobs.clone(), config, shutdown);
         front::start(jobs.clone(), shutdown);
         reap::start(jobs.clone(), config, shutdown);
+        idempotency::start(jobs.clone(), shutdown);
         Self { store, jobs }
     }
 
@@ -106,6 +111,11 @@ impl Queue {
         bytes: usize,
     ) -> Result<Vec<SubmitResult>, Fault> {
         self.store.submit(proxy, messages, bytes).await
+    }
+
+    /// What became of a message of this client's; `None` if there is none of this id.
+    pub async fn status(&self, asked: &StatusRequest) -> Result<Option<MessageStatus>, Fault> {
+        self.jobs.bounded(status::status(&self.jobs.pool, asked)).await
     }
 
     /// Leases up to `max` jobs to `worker`, at once or not at all. A job whose message cannot be opened

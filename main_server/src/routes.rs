@@ -38,6 +38,7 @@ pub fn proxy_door(
 ) -> Router {
     let routes = Router::new()
         .route("/internal/v1/messages", post(proxy::submit))
+        .route("/internal/v1/messages/status", post(proxy::status))
         .route("/internal/v1/reports", post(proxy::report));
     let admission = Admission::of(&[Role::Proxy], registry, lists, refusals.clone());
     layered(routes.with_state(api), admission, refusals)

@@ -7,8 +7,10 @@
 mod envelope;
 mod keyring;
 mod message;
+mod idempotency;
 mod error_text;
 
+pub use idempotency::SealedKey;
 pub use keyring::{Keyring, KeyringFault, new_keyring};
 pub use message::{Payload, SealedMessage};
 
@@ -36,7 +38,10 @@ pub enum Unreadable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::{identity::Fingerprint, wire::submit::SubmittedMessage};
+    use shared::{
+        identity::Fingerprint,
+        wire::submit::{IdempotencyKey, SubmittedMessage},
+    };
     use uuid::Uuid;
 
     fn ring() -> Keyring {
@@ -93,6 +98,32 @@ mod tests {
         for other in [message("hellp", None), message("hello", Some("")), message("hello", Some("a"))] {
             assert_ne!(ring.seal_message(&other).unwrap().payload_hash, one.payload_hash);
         }
+    }
+
+    #[test]
+    fn a_key_is_recognised_for_its_client_its_place_and_its_payload_only() {
+        let (ring, mut first) = (ring(), message("hello", None));
+        let seal = |message: &SubmittedMessage| {
+            ring.seal_key(message, &ring.seal_message(message).unwrap().payload_hash)
+        };
+        assert_eq!(seal(&first), None);
+        first.idempotency_key = Some(IdempotencyKey { key: "k".into(), index: None, batch: None });
+        let sealed = seal(&first).unwrap();
+        let with = |change: &dyn Fn(&mut SubmittedMessage)| {
+            let mut other = SubmittedMessage { message_id: Uuid::now_v7(), ..first.clone() };
+            change(&mut other);
+            let other = seal(&other).unwrap();
+            (other.key_hash == sealed.key_hash, other.fingerprint == sealed.fingerprint)
+        };
+        let own = |change: fn(&mut IdempotencyKey)| {
+            with(&|message| message.idempotency_key.as_mut().into_iter().for_each(change))
+        };
+        assert_eq!(with(&|_| ()), (true, true));
+        assert_eq!(with(&|message| message.message_body = "hellp".into()), (true, false));
+        assert_eq!(with(&|message| message.client_id = "client_002".parse().unwrap()), (false, true));
+        assert_eq!(own(|key| key.key = "l".into()), (false, true));
+        assert_eq!(own(|key| key.index = Some(1)), (false, true));
+        assert_eq!(own(|key| key.batch = Some("ab".into())), (true, false));
     }
 
     #[test]

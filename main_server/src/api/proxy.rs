@@ -1,4 +1,5 @@
-//! The proxy door: `POST /internal/v1/messages`, a batch of verified messages, and `…/reports`, how a proxy is.
+//! The proxy door: `POST /internal/v1/messages`, a batch of verified messages; `…/messages/status`, what became of
+//! one; and `…/reports`, how a proxy is.
 
 use std::sync::Arc;
 
@@ -8,8 +9,9 @@ use axum::{
 };
 use http::StatusCode;
 use shared::wire::{
-    Problem,
+    Code, Problem,
     report::Report,
+    status::{MessageStatus, StatusRequest},
     submit::{SubmitResponse, SubmittedMessage},
 };
 
@@ -33,6 +35,19 @@ pub async fn submit(
     let proxy = caller.authorize()?;
     let results = api.queue.submit(proxy.name, messages, bytes).await?;
     Ok(Json(SubmitResponse { results }))
+}
+
+/// What became of a message. The proxy has verified who asks; of nobody else's is anything said.
+pub async fn status(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Json<MessageStatus>, Problem> {
+    let (asked, _): (StatusRequest, usize) = read_json(request, &api.requests).await?;
+    caller.authorize()?;
+    let found = api.queue.status(&asked).await?;
+    let not_found = || Problem::new(Code::NotFound, "this client has no message of this id");
+    found.map(Json).ok_or_else(not_found)
 }
 
 /// Writes down how far a proxy is and whom it saw. Answers when it is written.

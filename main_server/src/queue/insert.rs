@@ -7,8 +7,8 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::DEFAULT_QUEUE;
-use crate::seal::SealedMessage;
+use super::{DEFAULT_QUEUE, idempotency::KeyOf};
+use crate::seal::{SealedKey, SealedMessage};
 
 /// Jobs of one group, at most; the table has the same bound.
 const GROUP_JOBS: usize = 100;
@@ -19,8 +19,17 @@ pub(super) struct NewMessage {
     pub(super) message: SubmittedMessage,
     pub(super) proxy: Name,
     pub(super) sealed: SealedMessage,
+    pub(super) key: Option<SealedKey>,
     /// Which submission it came with, and where in it.
     pub(super) place: (usize, usize),
+}
+
+impl NewMessage {
+    /// Its client and the hash of its idempotency key, if it has one.
+    pub(super) fn key_of(&self) -> Option<KeyOf> {
+        let key = self.key.as_ref()?;
+        Some((self.message.client_id.to_string(), key.key_hash.to_vec()))
+    }
 }
 
 /// The columns of a batch, as Postgres takes them.
@@ -38,11 +47,13 @@ struct Columns {
     sealed: Vec<Vec<u8>>,
     sender_indexes: Vec<Vec<u8>>,
     payload_hashes: Vec<Vec<u8>>,
+    key_hashes: Vec<Option<Vec<u8>>>,
+    key_fingerprints: Vec<Option<Vec<u8>>>,
 }
 
-/// Stores the messages whose ids are new, with a ready job each, and says when; none while the cluster could lose a
-/// commit. `messages` must be sorted by id and hold each id once: two statements that insert the same ids in
-/// different orders would deadlock.
+/// Stores the messages whose ids and idempotency keys are new, with a ready job each, and says when; none while the cluster could lose a
+/// commit. `messages` must be sorted by id and hold each id and each key once: two statements that insert the
+/// same ones in different orders would deadlock.
 pub(super) async fn insert(
     pool: &PgPool,
     messages: &[NewMessage],
@@ -52,9 +63,27 @@ pub(super) async fn insert(
         r#"-- queue.insert
         WITH input AS (
             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[],
-                                 $7::text[], $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bytea[])
+                                 $7::text[], $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bytea[],
+                                 $14::bytea[], $15::bytea[])
                 AS m (message_id, origin, client_id, cert_fingerprint, proxy, request_id,
-                      traceparent, routing_key, key_id, sealed, sender_index, payload_hash)
+                      traceparent, routing_key, key_id, sealed, sender_index, payload_hash, key_hash, fingerprint)
+        ), claimed AS (
+            INSERT INTO idempotency_keys AS k (client_id, key_hash, fingerprint, message_id)
+            SELECT client_id, key_hash, fingerprint, message_id
+            FROM input
+            WHERE key_hash IS NOT NULL
+              AND current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean
+              -- a message that a proxy sends again claims nothing: its key stands for it already
+              AND (SELECT true FROM messages m WHERE m.message_id = input.message_id) IS NULL
+            -- like the ids: in one order everywhere
+            ORDER BY client_id, key_hash
+            -- waits for whoever is storing under this key at this moment
+            ON CONFLICT (client_id, key_hash) DO UPDATE
+                SET fingerprint = excluded.fingerprint, message_id = excluded.message_id,
+                    queued_at = excluded.queued_at
+                -- its day is over: it counts as absent, though it was not deleted yet
+                WHERE k.queued_at <= now() - interval '24 hours'
+            RETURNING message_id
         ), stored AS (
             INSERT INTO messages (message_id, origin, client_id, cert_fingerprint, proxy, request_id,
                                   traceparent, routing_key, key_id, sealed, sender_index, payload_hash)
@@ -63,6 +92,9 @@ pub(super) async fn insert(
             FROM input
             -- a reload may have turned them off since this connection was checked: then store nothing
             WHERE current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean
+              -- all keys before the first message, whatever the plan: locks in one order
+              AND (SELECT count(*) FROM claimed) >= 0
+              AND (key_hash IS NULL OR message_id IN (SELECT message_id FROM claimed))
             ON CONFLICT (message_id) DO NOTHING
             RETURNING message_id, origin, queued_at
         ), queued AS (
@@ -84,6 +116,8 @@ pub(super) async fn insert(
         &columns.sender_indexes,
         &columns.payload_hashes,
         DEFAULT_QUEUE,
+        &columns.key_hashes as &[Option<Vec<u8>>],
+        &columns.key_fingerprints as &[Option<Vec<u8>>],
     )
     .fetch_all(pool)
     .await?;
@@ -95,7 +129,7 @@ impl Columns {
         let mut columns = Self::default();
         let origins =
             messages.chunks(GROUP_JOBS).flat_map(|chunk| iter::repeat_n(Uuid::now_v7(), chunk.len()));
-        for (NewMessage { message, proxy, sealed, .. }, origin) in messages.iter().zip(origins) {
+        for (NewMessage { message, proxy, sealed, key, .. }, origin) in messages.iter().zip(origins) {
             columns.message_ids.push(message.message_id);
             columns.origins.push(origin);
             columns.client_ids.push(message.client_id.to_string());
@@ -108,6 +142,8 @@ impl Columns {
             columns.sealed.push(sealed.sealed.clone());
             columns.sender_indexes.push(sealed.sender_index.to_vec());
             columns.payload_hashes.push(sealed.payload_hash.to_vec());
+            columns.key_hashes.push(key.as_ref().map(|key| key.key_hash.to_vec()));
+            columns.key_fingerprints.push(key.as_ref().map(|key| key.fingerprint.to_vec()));
         }
         columns
     }

@@ -5,7 +5,7 @@
 //! under load the next commit is as large as what waited for it, within bounds.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,7 +27,6 @@ use uuid::Uuid;
 
 use super::{
     DEFAULT_QUEUE, Fault, Jobs,
-    compare::compare,
     fault::is_about_data,
     insert::{NewMessage, insert},
 };
@@ -133,8 +132,9 @@ impl Writer {
             for (index, message) in messages.into_iter().enumerate() {
                 match self.jobs.keyring.seal_message(&message) {
                     Ok(content) => {
-                        let proxy = proxy.clone();
-                        sealed.push(NewMessage { message, proxy, sealed: content, place: (number, index) });
+                        let (proxy, place) = (proxy.clone(), (number, index));
+                        let key = self.jobs.keyring.seal_key(&message, &content.payload_hash);
+                        sealed.push(NewMessage { message, proxy, sealed: content, key, place });
                     }
                     Err(error) => fault = Some(Fault::from(error)),
                 }
@@ -191,47 +191,38 @@ impl Writer {
         Ok(())
     }
 
-    /// One statement; a second one if ids existed. One result per message, in order.
+    /// One statement; further ones if ids or keys existed. One result per message, in order.
     async fn insert(&self, messages: &[NewMessage]) -> Result<Vec<SubmitResult>, Fault> {
         let jobs = &self.jobs;
         let stored = jobs.bounded(insert(&jobs.pool, messages)).await?;
         if let Some(&ready_at) = stored.values().min() {
             jobs.ready(DEFAULT_QUEUE, ready_at);
         }
-        let ids = messages.iter().map(|message| message.message.message_id);
-        let existed: Vec<Uuid> = ids.filter(|id| !stored.contains_key(id)).collect();
-        let existing = if existed.is_empty() {
-            HashMap::new()
-        } else {
-            jobs.bounded(compare(&jobs.pool, &existed)).await?
-        };
+        let is_stored = |new: &&NewMessage| stored.contains_key(&new.message.message_id);
+        let unstored: Vec<_> = messages.iter().filter(|new| !is_stored(new)).collect();
+        let mut recognised = jobs.recognise(&unstored).await?;
         messages
             .iter()
             .map(|new| {
                 let id = new.message.message_id;
-                if let Some(queued_at) = stored.get(&id) {
-                    return Ok(result(id, SubmitOutcome::Queued, None, Some(*queued_at)));
-                }
-                let existing = existing.get(&id).ok_or(Fault::Unknown)?;
-                Ok(if existing.is_same_as(new) {
-                    result(id, SubmitOutcome::Replayed, None, Some(existing.queued_at))
-                } else {
-                    result(id, SubmitOutcome::Conflict, Some(Code::IdempotencyConflict), None)
-                })
+                let queued = stored.get(&id).map(|at| result(id, SubmitOutcome::Queued, None, Some(*at)));
+                queued.or_else(|| recognised.remove(&id)).ok_or(Fault::Unknown)
             })
             .collect()
     }
 }
 
-/// Parts in which each id occurs once, each sorted by id. An id that comes twice, because a proxy sent it
-/// again, is stored by the first part and recognised by the second.
+/// Parts in which each id and each key occurs once, each sorted by id. What comes twice, because a proxy or a
+/// client sent it again, is stored by the first part and recognised by the second.
 fn rounds(mut messages: Vec<NewMessage>) -> Vec<Vec<NewMessage>> {
     let mut rounds = Vec::new();
     while !messages.is_empty() {
-        let mut seen = HashSet::new();
-        let (mut round, rest): (Vec<_>, Vec<_>) =
-            messages.into_iter().partition(|message| seen.insert(message.message.message_id));
-        round.sort_unstable_by_key(|message| message.message.message_id);
+        let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
+        let (mut round, rest): (Vec<_>, Vec<_>) = messages.into_iter().partition(|new| {
+            let id = new.message.message_id;
+            !ids.contains(&id) && new.key_of().is_none_or(|key| keys.insert(key)) && ids.insert(id)
+        });
+        round.sort_unstable_by_key(|new| new.message.message_id);
         rounds.push(round);
         messages = rest;
     }

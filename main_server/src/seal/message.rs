@@ -95,7 +95,7 @@ impl Keyring {
     }
 
     /// The labels, which come first, keep one key's uses apart.
-    fn keyed_hash(&self, parts: &[&[u8]]) -> [u8; 32] {
+    pub(super) fn keyed_hash(&self, parts: &[&[u8]]) -> [u8; 32] {
         let tag = hmac::sign(&self.blind_index, &Zeroizing::new(envelope::context(parts)));
         let mut hash = [0; 32];
         hash.copy_from_slice(tag.as_ref());

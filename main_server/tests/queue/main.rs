@@ -5,6 +5,7 @@
 
 mod stack;
 mod submit;
+mod idempotency;
 mod lease;
 mod transitions;
 mod sealing;

@@ -99,7 +99,8 @@ impl Stack {
         Self::on(&url, QueueConfig::default()).await
     }
 
-    async fn on(url: &str, config: QueueConfig) -> Self {
+    /// On a database that is there already.
+    pub(crate) async fn on(url: &str, config: QueueConfig) -> Self {
         let pool = database::open(&database_config(&as_server(url))).await.unwrap().queue;
         let onlooker = PgPoolOptions::new().max_connections(4).connect_lazy(url).unwrap();
         let (keyring, shutdown) = (throw_away_keyring(), Shutdown::new());
