@@ -1,5 +1,7 @@
 //! Standard output, here a pipe: what its reader gets, and what is said when nobody reads.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails at once")]
+
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read as _},
