@@ -93,7 +93,7 @@ impl Queue {
         metrics: QueueMetrics,
         shutdown: &Shutdown,
     ) -> Self {
-        let (fronts, wakeups) = (Arc::default(), Arc::default());
+        let (fronts, wakeups) = (Arc::default(), Wakeups::open(&pool, shutdown));
         let jobs = Jobs { pool, keyring, fronts, wakeups, metrics, deadline };
         let store = store::open(jobs.clone(), config, shutdown);
         front::start(jobs.clone(), shutdown);
@@ -132,6 +132,7 @@ impl Queue {
         let leased = jobs.take(&Asked { queue, max, lease_seconds, worker }, token).await?;
         let Some(first) = leased.first() else {
             if jobs.bounded(rules::queue_exists(&jobs.pool, queue)).await? {
+                jobs.wakeups.emptied(queue.as_str());
                 jobs.metrics.leased(0, 0);
                 return Ok(Vec::new());
             }
@@ -139,7 +140,9 @@ impl Queue {
             return Err(Fault::UnknownQueue(queue.clone()));
         };
         if first.more {
-            jobs.wakeups.wake(queue.as_str());
+            jobs.wakeups.left_more(queue.as_str());
+        } else {
+            jobs.wakeups.emptied(queue.as_str());
         }
         jobs.open_messages(queue, leased, token).await
     }
