@@ -98,7 +98,7 @@ impl Batch {
                 }
                 Outcome::Failed(error) => {
                     metrics.failed.inc();
-                    refused.push(failed(held, error, None));
+                    refused.push(failed(held, error));
                 }
             }
         }
@@ -143,11 +143,15 @@ impl Batch {
         }
     }
 
-    /// The time is up: somebody else may have the jobs at once. One try; else their leases run out.
+    /// The time is up: somebody else may have the jobs at once, and the attempt does not count. One try; else
+    /// their leases run out.
     async fn hand_back(&self) {
         let error = "the worker was stopped before it had delivered the job";
-        let jobs: Vec<_> =
-            self.leases.held().into_iter().map(|held| failed(held, error.to_owned(), Some(0))).collect();
+        let released = |held| FailedJob { released: true, ..failed(held, error.to_owned()) };
+        let jobs: Vec<_> = self.leases.held().into_iter().map(released).collect();
+        if jobs.is_empty() {
+            return;
+        }
         warn!(jobs = jobs.len(), "stopping; handing back what is not delivered");
         match self.delivery.api.fail(&FailRequest { jobs }).await {
             Ok(lost) => self.note_lost("fail", &lost),
@@ -170,6 +174,8 @@ impl Batch {
     }
 }
 
-fn failed(held: Held, error: String, delay_seconds: Option<u32>) -> FailedJob {
-    FailedJob { job_id: held.job_id, lease_token: held.lease_token, error, delay_seconds, dead: false, released: false }
+/// To be tried again after the queue's own backoff.
+fn failed(held: Held, error: String) -> FailedJob {
+    let Held { job_id, lease_token } = held;
+    FailedJob { job_id, lease_token, error, delay_seconds: None, dead: false, released: false }
 }

@@ -422,7 +422,7 @@ async fn what_is_not_finished_in_time_after_a_soft_stop_is_handed_back_at_once()
     running.stop().await;
     drop(stalled);
     let failed = server.look(|script| script.failed.clone());
-    let back: Vec<_> = failed.iter().map(|job| (job.job_id, job.delay_seconds, job.dead)).collect();
-    assert_eq!(back, [(id(1), Some(0), false), (id(2), Some(0), false)]);
+    let back: Vec<_> = failed.iter().map(|job| (job.job_id, job.released, job.dead)).collect();
+    assert_eq!(back, [(id(1), true, false), (id(2), true, false)], "without using up an attempt");
     assert!(server.look(|script| script.completed.is_empty()));
 }

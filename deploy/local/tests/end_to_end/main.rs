@@ -19,5 +19,6 @@ mod trust_reload;
 mod faults;
 mod lost_answer;
 mod poison;
+mod wakeup;
 mod check_config;
 mod up;
