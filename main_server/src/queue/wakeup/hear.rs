@@ -2,7 +2,7 @@
 //!
 //! In: notifications with a queue's name. Out: a worker woken for each. A connection that is lost is made again.
 //! Now and then something is sent to ourselves: if it does not come back, notifications get lost on their way, as
-//! PgBouncer loses them in transaction mode, and that is said; the poll goes on without them.
+//! `PgBouncer` loses them in transaction mode, and that is said; the poll goes on without them.
 
 use std::{fmt, time::Duration};
 

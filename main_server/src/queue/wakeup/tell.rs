@@ -64,7 +64,9 @@ impl Teller {
             } else {
                 debug!(?told, "could not tell the other main servers; trying again");
                 let again = Instant::now() + PATIENCE;
-                due.iter().for_each(|queue| self.pending().add(queue, again));
+                for queue in &due {
+                    self.pending().add(queue, again);
+                }
                 PATIENCE
             };
             tokio::select! {
