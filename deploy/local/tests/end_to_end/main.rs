@@ -21,4 +21,5 @@ mod lost_answer;
 mod poison;
 mod wakeup;
 mod check_config;
+mod doctor;
 mod up;
