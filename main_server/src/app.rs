@@ -15,6 +15,7 @@ use shared::{
     shutdown::Shutdown,
     tls::{BundleKind, ClientVerifier, Gate, Handshake, TrustBundle, crl::RevocationLists, door_tls},
 };
+use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     config::{Config, MANAGEMENT, PROXY_DOOR, WORKER_DOOR},
     crls,
     database::{self, PoolMetrics},
+    prune::prune,
     queue::{Queue, QueueMetrics},
     refusals::{DoorRefusals, RefusalAudit},
     registry::Registry,
@@ -67,10 +69,13 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     // A statement waits for a connection, then runs; a database that exceeds both is not there.
     let deadline = config.database.acquire_timeout.0 + config.database.statement_timeout.0;
     let every = config.registry.poll.0;
-    crls::open(database.registry.clone(), lists.clone(), every, deadline, &shutdown).await;
+    let hints = watch::Sender::new(());
+    let hinted = hints.subscribe();
+    crls::open(database.registry.clone(), lists.clone(), every, deadline, hinted, &shutdown).await;
     let reports_pool = database.registry.clone();
+    shutdown.spawn("prune", prune(database.registry.clone(), deadline, shutdown.clone()));
     shutdown.spawn("refusals", audit.write(database.registry.clone(), deadline, shutdown.clone()));
-    let registry = Registry::open(database.registry, &config.registry, deadline, &shutdown).await?;
+    let registry = Registry::open(database.registry, &config.registry, deadline, hints, &shutdown).await?;
     let queue = Queue::open(database.queue, keyring, &config.queue, deadline, queue_metrics, &shutdown);
     let api = Arc::new(Api {
         queue,

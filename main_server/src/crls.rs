@@ -1,6 +1,6 @@
 //! The revocation lists of the table `crls`, read like the services table.
 //!
-//! In: the view `crl_registry`, looked at every `registry.poll`. Out: the lists that are new, offered to the
+//! In: the view `crl_registry`, looked at every `registry.poll` and when the database hints at a change. Out: the lists that are new, offered to the
 //! [`RevocationLists`], which verify them. A look costs a few bytes per CA; a list is fetched when it changed.
 
 use std::{sync::Arc, time::Duration};
@@ -10,7 +10,10 @@ use shared::{
     tls::crl::{CrlHead, RevocationLists},
 };
 use sqlx::PgPool;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 /// A connection keeps a buffer as large as what it read last: after a list of so many bytes it is closed.
 const LARGE: usize = 1 << 20;
@@ -22,6 +25,7 @@ pub async fn open(
     lists: Arc<RevocationLists>,
     every: Duration,
     deadline: Duration,
+    mut hints: watch::Receiver<()>,
     shutdown: &Shutdown,
 ) {
     lists.table_read(read(&pool, &lists, deadline).await);
@@ -30,6 +34,7 @@ pub async fn open(
         loop {
             tokio::select! {
                 () = sleep(every) => {}
+                Ok(()) = hints.changed() => {}
                 () = stop.requested() => return,
             }
             tokio::select! {

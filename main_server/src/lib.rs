@@ -19,6 +19,7 @@ pub mod refusals;
 pub mod admission;
 pub mod registry;
 pub mod crls;
+mod prune;
 pub mod api;
 pub mod reports;
 pub mod queue;

@@ -18,7 +18,7 @@ use shared::{
 };
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::{
-    sync::Notify,
+    sync::watch,
     time::{sleep, timeout},
 };
 use tracing::{info, warn};
@@ -78,23 +78,25 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// Reads the services once and keeps reading them until `shutdown`.
+    /// Reads the services once and keeps reading them until `shutdown`. What the database hints at goes to all
+    /// who subscribed to `hints`.
     pub async fn open(
         pool: PgPool,
         config: &RegistryConfig,
         deadline: Duration,
+        hints: watch::Sender<()>,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Arc<Self>> {
         let first = read_within(&pool, deadline).await.context("cannot read the services")?;
         info!(services = first.services.len(), "services loaded");
         let registry =
             Arc::new(Self { snapshot: ArcSwap::from_pointee(first), max_staleness: config.max_staleness.0 });
-        let hint = Arc::new(Notify::new());
+        let mut hint = hints.subscribe();
         let (every, stop) = (config.poll.0, shutdown.clone());
-        let (listening, heard, stop_listening) = (pool.clone(), hint.clone(), shutdown.clone());
+        let (listening, stop_listening) = (pool.clone(), shutdown.clone());
         shutdown.spawn("registry.listen", async move {
             tokio::select! {
-                () = listen(listening, heard, every) => {}
+                () = listen(listening, hints, every) => {}
                 () = stop_listening.requested() => {}
             }
         });
@@ -103,7 +105,7 @@ impl Registry {
             loop {
                 tokio::select! {
                     () = sleep(every) => {}
-                    () = hint.notified() => {}
+                    Ok(()) = hint.changed() => {}
                     () = stop.requested() => break,
                 }
                 match read_within(&pool, deadline).await {
@@ -168,7 +170,7 @@ async fn read(pool: &PgPool) -> Result<Snapshot, sqlx::Error> {
 }
 
 /// Passes hints on, for ever. Losing them costs one poll interval and nothing else.
-async fn listen(pool: PgPool, hint: Arc<Notify>, pause: Duration) {
+async fn listen(pool: PgPool, hints: watch::Sender<()>, pause: Duration) {
     loop {
         let listened: Result<(), sqlx::Error> = async {
             let mut listener = PgListener::connect_with(&pool).await?;
@@ -176,7 +178,7 @@ async fn listen(pool: PgPool, hint: Arc<Notify>, pause: Duration) {
             loop {
                 // `None`: the connection was lost and made again; something may have been missed.
                 let _notification = listener.try_recv().await?;
-                hint.notify_one();
+                hints.send_replace(());
             }
         }
         .await;

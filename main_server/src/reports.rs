@@ -1,6 +1,6 @@
 //! What proxies report: how far their copies of the client table are, and whom they have seen.
 //!
-//! In: reports, each from a proxy that was admitted. Out: rows of `proxy_sync` and `client_activity`, and
+//! In: reports, each from a proxy that was admitted. Out: rows of `proxy_sync_reports` and `client_activity`, and
 //! refusals in `audit_log`. All that arrives while a batch is being written becomes the next batch. Refused:
 //! reports while the database is away; their proxies keep them. Never written here: `clients`.
 

@@ -1,6 +1,6 @@
 //! The revocation lists of the table `crls`, read like the client table.
 //!
-//! In: the view `crl_registry`, looked at every `registry.poll`. Out: the lists that are new, offered to the
+//! In: the view `crl_registry`, looked at every `registry.poll` and when the database hints at a change. Out: the lists that are new, offered to the
 //! [`RevocationLists`], which verify them. A look costs a few bytes per CA; a list is fetched when it changed.
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +13,7 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{config, registry::SyncError};
 
@@ -48,8 +48,8 @@ impl CrlTable {
         Ok(Self { lists, pool, poll: config.poll.0, deadline: config.statement_timeout.0 })
     }
 
-    /// Reads until the soft stop.
-    pub async fn run(self, shutdown: Shutdown) {
+    /// Reads until the soft stop: every `registry.poll`, and at once after a hint.
+    pub async fn run(self, mut hints: watch::Receiver<()>, shutdown: Shutdown) {
         while !shutdown.is_requested() {
             tokio::select! {
                 outcome = self.read() => self.lists.table_read(outcome),
@@ -57,6 +57,7 @@ impl CrlTable {
             }
             tokio::select! {
                 () = tokio::time::sleep(self.poll) => {}
+                Ok(()) = hints.changed() => {}
                 () = shutdown.requested() => return,
             }
         }

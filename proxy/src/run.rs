@@ -42,6 +42,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let connections = Arc::new(Connections::new());
     let sync = Sync::new(&config.registry, registry.clone(), connections.clone())
         .context("registry.database_url")?;
+    let hints = sync.hints();
     shutdown.spawn("registry sync", sync.run(shutdown.clone()));
 
     let of_lists = connections.clone();
@@ -52,7 +53,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     lists.load_configured().await?;
     shutdown.spawn("crl sources", lists.clone().watch_configured(shutdown.clone()));
     let table = CrlTable::new(&config.registry, lists.clone()).context("registry.database_url")?;
-    shutdown.spawn("crl table", table.run(shutdown.clone()));
+    shutdown.spawn("crl table", table.run(hints, shutdown.clone()));
 
     shutdown.spawn("probe upstreams", upstreams.clone().probe(shutdown.clone()));
     let activity = Arc::new(Activity::register(&mut metrics_registry));

@@ -103,7 +103,7 @@ impl Revoked {
                    -- who has loaded nothing yet admits nobody
                    coalesce(pg_visible_in_snapshot($1::text::xid8, applied), state = 'loading') AS "in_force!",
                    round(extract(epoch FROM now() - reported_at))::bigint AS "silent_for!"
-            FROM proxy_sync_status WHERE state <> 'gone' ORDER BY proxy, instance"#,
+            FROM proxy_sync WHERE state <> 'gone' ORDER BY proxy, instance"#,
             self.xid,
         )
         .fetch_all(connection)

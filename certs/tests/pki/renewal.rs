@@ -198,7 +198,7 @@ fn what_cannot_be_revoked_is_said() {
 /// A proxy's last report, `ago` (an interval) from now.
 fn report(database: &str, proxy: &str, applied: &str, ago: &str) {
     let row = format!(
-        "INSERT INTO proxy_sync VALUES ('{proxy}', gen_random_uuid(), {applied}, 1, now(), '60 s', now() - interval '{ago}')"
+        "INSERT INTO proxy_sync_reports VALUES ('{proxy}', gen_random_uuid(), {applied}, 1, now(), '60 s', now() - interval '{ago}')"
     );
     psql(database, &row).unwrap();
 }

@@ -1,4 +1,4 @@
-//! `proxy_sync`: one row per running proxy.
+//! `proxy_sync_reports`: one row per running proxy.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ pub(super) async fn write(
     let names: Vec<String> = stopping.iter().map(|one| one.proxy.to_string()).collect();
     sqlx::query!(
         "-- reports.forget
-        DELETE FROM proxy_sync
+        DELETE FROM proxy_sync_reports
         WHERE (proxy, instance) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))
            OR reported_at < now() - make_interval(hours => $3)",
         &names,
@@ -52,7 +52,7 @@ async fn upsert(
     let limits: Vec<f64> = copies().map(|copy| seconds(copy.max_staleness_ms)).collect();
     sqlx::query!(
         "-- reports.copies
-        INSERT INTO proxy_sync (proxy, instance, applied, clients, synced_at, max_staleness, reported_at)
+        INSERT INTO proxy_sync_reports AS known (proxy, instance, applied, clients, synced_at, max_staleness, reported_at)
         SELECT proxy, instance, applied::pg_snapshot, clients, clock_timestamp() - make_interval(secs => age),
                make_interval(secs => max_staleness), clock_timestamp()
         FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::float8[], $6::float8[])
@@ -61,7 +61,7 @@ async fn upsert(
         SET applied = excluded.applied, clients = excluded.clients, synced_at = excluded.synced_at,
             max_staleness = excluded.max_staleness, reported_at = excluded.reported_at
         -- reports may overtake each other on the way to several main servers
-        WHERE proxy_sync.synced_at IS NULL OR excluded.synced_at >= proxy_sync.synced_at - interval '1 second'",
+        WHERE known.synced_at IS NULL OR excluded.synced_at >= known.synced_at - interval '1 second'",
         &proxies,
         &instances,
         &applied as &[Option<String>],

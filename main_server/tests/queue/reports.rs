@@ -98,7 +98,7 @@ async fn a_proxy_is_known_by_its_last_report_until_it_stops() {
     let centre = Centre::new().await;
     let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
     centre.reports.write(name("proxy-1"), report(first, None)).await.unwrap();
-    let state = "SELECT string_agg(state, ' ' ORDER BY state) FROM proxy_sync_status";
+    let state = "SELECT string_agg(state, ' ' ORDER BY state) FROM proxy_sync";
     assert_eq!(centre.value(state).await, "loading");
     centre.reports.write(name("proxy-1"), report(first, Some("10:20:10,12"))).await.unwrap();
     centre.reports.write(name("proxy-1"), report(second, None)).await.unwrap();
@@ -257,10 +257,10 @@ async fn clients_that_expire_are_shown_in_the_bands_of_the_guide() {
 #[tokio::test]
 async fn reports_are_refused_while_the_database_is_away_and_kept_by_their_proxy() {
     let centre = Centre::new().await;
-    centre.sql("ALTER TABLE proxy_sync RENAME TO away").await;
+    centre.sql("ALTER TABLE proxy_sync_reports RENAME TO away").await;
     let write = || centre.reports.write(name("proxy-1"), report(Uuid::new_v4(), None));
     assert_eq!(write().await.unwrap_err().code, Code::Overloaded);
-    centre.sql("ALTER TABLE away RENAME TO proxy_sync").await;
+    centre.sql("ALTER TABLE away RENAME TO proxy_sync_reports").await;
     tokio::time::timeout(Duration::from_secs(20), write()).await.unwrap().unwrap();
     centre.end().await;
 }

@@ -1,6 +1,9 @@
-//! The size and the age of the copy, read when the metrics are.
+//! The size of the copy, its age and when it was made, read when the metrics are.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use prometheus_client::{
     collector::Collector,
@@ -22,6 +25,12 @@ impl Collector for RegistryGauges {
         let kind = clients.metric_type();
         clients.encode(encoder.encode_descriptor("portcullis_registry_clients", help, None, kind)?)?;
         let Some(age) = self.0.age() else { return Ok(()) };
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let last_sync = ConstGauge::new(since_epoch.saturating_sub(age).as_secs_f64());
+        let (name, help) =
+            ("portcullis_registry_last_sync_timestamp", "When the last successful sync began, Unix seconds");
+        let kind = last_sync.metric_type();
+        last_sync.encode(encoder.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?)?;
         let age = ConstGauge::new(age.as_secs_f64());
         let (name, help) = ("portcullis_registry_age", "Time since the last successful sync began");
         age.encode(encoder.encode_descriptor(name, help, Some(&Unit::Seconds), age.metric_type())?)

@@ -13,6 +13,8 @@ pub(super) struct Position {
     /// When the server was started, in microseconds. Another one may have lost transactions of the first
     /// one's, and given their numbers to others.
     pub(super) server: i64,
+    /// The highest transaction of which a tombstone was pruned.
+    pub(super) pruned: u64,
     pub(super) xmin: u64,
     pub(super) xmax: u64,
     pub(super) open: Vec<u64>,
@@ -22,22 +24,23 @@ pub(super) struct Position {
 impl Position {
     /// Reads `xmin:xmax:open,open,…` (the manual of Postgres, §9.27.8). A standby does not know which
     /// transactions are open; there, all from `xmin` on may be.
-    pub(super) fn of(epoch: i64, server: i64, snapshot: &str, standby: bool) -> Option<Self> {
+    pub(super) fn of(epoch: i64, server: i64, pruned: u64, snapshot: &str, standby: bool) -> Option<Self> {
         let mut parts = snapshot.split(':');
         let xmin = parts.next()?.parse().ok()?;
         let xmax = parts.next()?.parse().ok()?;
         let open = parts.next()?.split(',').filter(|one| !one.is_empty());
         let open = open.map(|one| one.parse().ok()).collect::<Option<_>>()?;
         Some(if standby {
-            Self { epoch, server, xmin, xmax: xmin, open: Vec::new(), standby }
+            Self { epoch, server, pruned, xmin, xmax: xmin, open: Vec::new(), standby }
         } else {
-            Self { epoch, server, xmin, xmax, open, standby }
+            Self { epoch, server, pruned, xmin, xmax, open, standby }
         })
     }
 
-    /// Whether everything since `before` can be told by the numbers of transactions.
+    /// Whether everything since `before` can be told by the numbers of transactions: all of it is still there.
     pub(super) fn continues(&self, before: &Self) -> bool {
-        self.epoch == before.epoch && self.server == before.server && self.xmax >= before.xmax
+        let same = self.epoch == before.epoch && self.server == before.server;
+        same && self.xmax >= before.xmax && self.pruned < before.xmin
     }
 
     /// Where a fetch that comes up to here ends: rows of later transactions cannot be seen, except such as a
@@ -65,20 +68,31 @@ mod tests {
     #[test]
     fn a_snapshot_is_read_and_written_as_postgres_does() {
         for text in ["10:20:10,14,15", "10:10:"] {
-            assert_eq!(Position::of(1, 1, text, false).map(|one| one.snapshot()).as_deref(), Some(text));
+            assert_eq!(Position::of(1, 1, 0, text, false).map(|one| one.snapshot()).as_deref(), Some(text));
         }
-        assert_eq!(Position::of(1, 1, "10:20:", true).map(|one| one.snapshot()).as_deref(), Some("10:10:"));
+        assert_eq!(
+            Position::of(1, 1, 0, "10:20:", true).map(|one| one.snapshot()).as_deref(),
+            Some("10:10:")
+        );
         for bad in ["", "10", "10:x:", "10:20", "10:20:1,x"] {
-            assert_eq!(Position::of(1, 1, bad, false), None, "{bad}");
+            assert_eq!(Position::of(1, 1, 0, bad, false), None, "{bad}");
         }
     }
 
     #[test]
-    fn another_epoch_another_server_or_a_clock_turned_back_begin_anew() {
-        let position = |epoch, server, snapshot| Position::of(epoch, server, snapshot, false).unwrap();
-        let before = position(1, 1, "10:20:10");
-        assert!(position(1, 1, "20:20:").continues(&before));
-        for other in [position(2, 1, "20:20:"), position(1, 2, "20:20:"), position(1, 1, "10:19:10")] {
+    fn another_epoch_another_server_a_clock_turned_back_or_what_was_pruned_begin_anew() {
+        let position =
+            |epoch, server, pruned, snapshot| Position::of(epoch, server, pruned, snapshot, false).unwrap();
+        let before = position(1, 1, 0, "10:20:10");
+        assert!(position(1, 1, 0, "20:20:").continues(&before));
+        assert!(position(1, 1, 9, "20:20:").continues(&before), "it has seen all that were pruned");
+        for other in [
+            position(2, 1, 0, "20:20:"),
+            position(1, 2, 0, "20:20:"),
+            position(1, 1, 0, "10:19:10"),
+            position(1, 1, 10, "20:20:"),
+            position(1, 1, 25, "30:30:"),
+        ] {
             assert!(!other.continues(&before), "{other:?}");
         }
     }

@@ -21,7 +21,7 @@ use sqlx::{
     PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::{sync::watch, time::timeout};
 use tracing::{debug, error, info, warn};
 
 use super::{Registry, Row, Status, position::Position, row::reason_code, shards::Loading};
@@ -44,6 +44,8 @@ pub struct Sync {
     position: Option<Position>,
     /// Many clients share a domain: each is kept once.
     domains: HashSet<Arc<str>>,
+    /// Heard from the database: something changed.
+    hints: watch::Sender<()>,
 }
 
 /// A row as the view has it.
@@ -97,13 +99,20 @@ impl Sync {
             deadline: config.statement_timeout.0,
             position: None,
             domains: HashSet::new(),
+            hints: watch::Sender::new(()),
         })
+    }
+
+    /// The database's hints that something changed, for whoever reads something else there. They may be lost.
+    #[must_use]
+    pub fn hints(&self) -> watch::Receiver<()> {
+        self.hints.subscribe()
     }
 
     /// Syncs until the soft stop. A failure is logged when it begins and when it ends.
     pub async fn run(mut self, shutdown: Shutdown) {
-        let hint = Arc::new(Notify::new());
-        shutdown.spawn("registry hints", listen(self.pool.clone(), hint.clone(), shutdown.clone()));
+        let mut hints = self.hints();
+        shutdown.spawn("registry hints", listen(self.pool.clone(), self.hints.clone(), shutdown.clone()));
         let mut failing = false;
         while !shutdown.is_requested() {
             match self.sync().await {
@@ -119,7 +128,7 @@ impl Sync {
                 }
             }
             tokio::select! {
-                () = hint.notified() => {}
+                Ok(()) = hints.changed() => {}
                 () = tokio::time::sleep(self.poll) => {}
                 () = shutdown.requested() => {}
             }
@@ -274,13 +283,15 @@ impl Sync {
 async fn position(transaction: &mut Transaction<'_, Postgres>) -> Result<Position, SyncError> {
     let now = sqlx::query!(
         r#"-- registry.position
-        SELECT epoch, pg_current_snapshot()::text AS "snapshot!", pg_is_in_recovery() AS "standby!",
+        SELECT epoch, pruned_through::text AS "pruned!", pg_current_snapshot()::text AS "snapshot!", pg_is_in_recovery() AS "standby!",
                (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS "server!"
         FROM registry_epoch"#
     )
     .fetch_one(&mut **transaction)
     .await?;
-    let position = Position::of(now.epoch, now.server, &now.snapshot, now.standby);
+    let pruned = now.pruned.parse().ok();
+    let position =
+        pruned.and_then(|pruned| Position::of(now.epoch, now.server, pruned, &now.snapshot, now.standby));
     position.ok_or(SyncError::Snapshot(now.snapshot))
 }
 
@@ -304,10 +315,10 @@ async fn removed_since(
 }
 
 /// Turns notifications into hints. Its failures are harmless: the poll goes on without it.
-async fn listen(pool: PgPool, hint: Arc<Notify>, shutdown: Shutdown) {
+async fn listen(pool: PgPool, hints: watch::Sender<()>, shutdown: Shutdown) {
     while !shutdown.is_requested() {
         let heard = tokio::select! {
-            heard = hear(&pool, &hint) => heard,
+            heard = hear(&pool, &hints) => heard,
             () = shutdown.requested() => return,
         };
         if let Err(error) = heard {
@@ -320,12 +331,12 @@ async fn listen(pool: PgPool, hint: Arc<Notify>, shutdown: Shutdown) {
     }
 }
 
-async fn hear(pool: &PgPool, hint: &Notify) -> Result<(), sqlx::Error> {
+async fn hear(pool: &PgPool, hints: &watch::Sender<()>) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(CHANNEL).await?;
     loop {
         // None: the connection was lost and hints with it.
         listener.try_recv().await?;
-        hint.notify_one();
+        hints.send_replace(());
     }
 }

@@ -300,6 +300,104 @@ async fn a_revoked_certificate_without_a_row_stays_revoked_and_does_not_become_u
     assert_eq!(copy.status(B), None);
 }
 
+#[tokio::test]
+async fn a_certificate_that_is_replaced_by_the_revocation_itself_is_revoked_too_and_for_ever() {
+    for rename in ["", ", client_id = 'renamed'"] {
+        let mut copy = Copy::new();
+        copy.add("client_001", A);
+        copy.sync.sync().await.unwrap();
+        copy.sql(&format!("UPDATE clients SET status = 'revoked', cert_fingerprint = '{B}'{rename}"));
+        copy.sync.sync().await.unwrap();
+        for fingerprint in [A, B] {
+            assert!(matches!(copy.status(fingerprint), Some(Status::Revoked { .. })), "{fingerprint}");
+            let back = format!(
+                "INSERT INTO clients (client_id, cert_fingerprint, expires_at) VALUES ('other', '{fingerprint}', 'infinity')"
+            );
+            copy.sql("DELETE FROM clients");
+            assert!(psql(&copy.url, &back).unwrap_err().to_string().contains("stays revoked"));
+        }
+        copy.sync.sync().await.unwrap();
+        assert!(matches!(copy.status(A), Some(Status::Revoked { .. })));
+    }
+}
+
+#[tokio::test]
+async fn a_service_whose_certificate_is_replaced_by_its_revocation_loses_both_for_ever() {
+    let copy = Copy::new();
+    let insert = |name: &str, fingerprint: &str| {
+        psql(
+            &copy.url,
+            &format!(
+                "INSERT INTO services (service_id, role, cert_fingerprint, expires_at)
+                 VALUES ('{name}', 'worker', '{fingerprint}', 'infinity')"
+            ),
+        )
+    };
+    insert("w1", A).unwrap();
+    copy.sql(&format!("UPDATE services SET status = 'revoked', cert_fingerprint = '{B}'"));
+    copy.sql("DELETE FROM services");
+    for fingerprint in [A, B] {
+        assert!(insert("w2", fingerprint).unwrap_err().to_string().contains("stays revoked"));
+    }
+}
+
+/// Makes every tombstone a week old, and prunes; answers how many went.
+fn prune(copy: &Copy) -> String {
+    copy.sql("UPDATE client_tombstones SET deleted_at = now() - interval '8 days'");
+    psql(&copy.url, "SELECT prune_client_tombstones()").unwrap().trim().to_owned()
+}
+
+/// Prunes the one tombstone there is, when no transaction of the whole cluster, another test's either, forbids it.
+async fn prune_the_one(copy: &Copy) {
+    let pruned = async {
+        while prune(copy) != "1" {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, pruned).await.is_ok(), "it was never pruned");
+}
+
+#[tokio::test]
+async fn tombstones_that_were_pruned_are_missed_by_nobody() {
+    let mut copy = Copy::new();
+    copy.add("client_001", A);
+    copy.add("client_002", B);
+    copy.sync.sync().await.unwrap();
+    copy.sql("DELETE FROM clients WHERE client_id = 'client_001'");
+    assert_eq!(psql(&copy.url, "SELECT prune_client_tombstones()").unwrap().trim(), "0", "it is young");
+    prune_the_one(&copy).await;
+    // It was away for all that time: only the table itself can tell what is gone.
+    copy.sync.sync().await.unwrap();
+    assert_eq!((copy.status(A), copy.status(B)), (None, Some(Status::Active)));
+
+    // Who has seen a tombstone loads nothing anew when it is pruned.
+    copy.sql("DELETE FROM clients WHERE client_id = 'client_002'");
+    assert_eq!(copy.sync.sync().await.unwrap(), 1);
+    copy.add("client_003", A);
+    copy.add("client_004", B);
+    assert_eq!(copy.sync.sync().await.unwrap(), 2);
+    prune_the_one(&copy).await;
+    assert_eq!(copy.sync.sync().await.unwrap(), 0, "two rows, had it been loaded anew");
+    assert_eq!(copy.sync.sync().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_tombstone_above_an_open_transaction_is_not_pruned() {
+    let mut copy = Copy::new();
+    copy.add("client_001", A);
+    let mut lasting = copy.connect().await;
+    lasting.execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
+    copy.sql("DELETE FROM clients");
+    copy.sync.sync().await.unwrap();
+    assert_eq!(prune(&copy), "0");
+    lasting.execute("COMMIT").await.unwrap();
+    prune_the_one(&copy).await;
+    copy.add("client_002", B);
+    assert!(copy.sync.sync().await.unwrap() > 0);
+    assert_eq!((copy.status(A), copy.status(B)), (None, Some(Status::Active)));
+    assert_eq!(copy.sync.sync().await.unwrap(), 0);
+}
+
 /// Revokes `client_001`, whose certificate is A, and forgets its row.
 const REVOKE_AND_FORGET: &str = "
     UPDATE clients SET status = 'revoked', revocation_reason = 'keyCompromise' WHERE client_id = 'client_001';
@@ -393,6 +491,8 @@ async fn the_proxys_role_reads_the_registry_and_nothing_else() {
         "SELECT * FROM former_certificates",
         "SELECT * FROM audit_log",
         "SELECT * FROM proxy_sync",
+        "SELECT * FROM proxy_sync_reports",
+        "SELECT prune_client_tombstones()",
         "SELECT * FROM client_activity",
         "SELECT renew_client('client_001', '', now())",
         "UPDATE clients SET status = 'active'",

@@ -21,6 +21,7 @@ mod place;
 mod crls;
 mod source;
 mod lists;
+mod authorities;
 mod table;
 mod files;
 mod urls;

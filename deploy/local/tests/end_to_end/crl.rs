@@ -6,7 +6,7 @@
 mod sources;
 
 use certs::ServiceRequest;
-use local::{Answer, Curl, Stack, eventually};
+use local::{Answer, Client, Curl, Stack, eventually};
 use rustls::HandshakeKind;
 use serde_json::json;
 use shared::identity::Role;
@@ -114,6 +114,23 @@ fn a_worker_on_the_services_list_is_refused_on_open_connections_too() {
     // the stack's own worker goes on
     let accepted = Sender::new(stack).post_message("to the worker that is left").json().unwrap();
     stack.wait_for_delivery(accepted["message_id"].as_str().unwrap(), DEADLINE).unwrap();
+}
+
+#[test]
+fn a_list_is_read_at_the_databases_hint_long_before_the_next_poll() {
+    let rarely = "[registry]\npoll = '10m'\nmax_staleness = '20m'";
+    let stack =
+        Stack::start(options().processes(1, 1, 0).proxy_config(rarely).main_server_config(rarely)).unwrap();
+    let revoked = Sender::new(&stack);
+    stack.revoke_by_crl(&revoked.client.cert).unwrap();
+    refused_as_revoked(&revoked);
+    let proxy = stack.pki().join("services/proxy/proxy-1/proxy-1.crt");
+    stack.revoke_by_crl(&proxy).unwrap();
+    let key = stack.pki().join("services/proxy/proxy-1/proxy-1.key");
+    let ca = stack.pki().join("ca.crt");
+    let proxy = Client { id: "proxy-1".to_owned(), cert: proxy, key, ca };
+    let messages = format!("{}/internal/v1/messages", stack.main_servers[0].url);
+    wait_for_code(|| Curl::of(&proxy).post(&messages, "[]").unwrap(), "certificate_revoked");
 }
 
 #[test]

@@ -15,6 +15,9 @@ pub enum CrlFault {
     /// Version 1 has no number and no reasons.
     #[error("is not version 2 (RFC 5280 §5.1.2.1)")]
     Version,
+    /// What is said about it in its row is not what it says itself.
+    #[error("its row names another {0} than the list itself: publish it again")]
+    Row(&'static str),
     /// Issued by a CA that is not trusted here.
     #[error("its issuer is not a CA of this door: add the CA to the trust bundle or to crl.authorities")]
     Foreign,
@@ -74,6 +77,7 @@ impl CrlFault {
             Self::Unreadable(_) => "unreadable",
             Self::Empty => "empty",
             Self::Malformed(_) => "malformed",
+            Self::Row(_) => "row",
             Self::Version => "version",
             Self::Foreign => "foreign",
             Self::KeyUsage => "key_usage",

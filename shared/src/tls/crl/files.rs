@@ -90,6 +90,7 @@ impl RevocationLists {
             }
         };
         // What was written before the watch began.
+        self.look_at_authorities().await;
         self.look(Look::Changed).await;
         while !shutdown.is_requested() {
             let look = tokio::select! {
@@ -101,6 +102,7 @@ impl RevocationLists {
                 }
                 () = shutdown.requested() => return,
             };
+            self.look_at_authorities().await;
             self.look(look).await;
             self.note_late();
         }
@@ -108,7 +110,7 @@ impl RevocationLists {
 
     /// Watches the directories of all paths: a file that is replaced by rename is another file in the same one.
     fn watcher(&self, changed: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
-        let paths = &self.config().files;
+        let paths: Vec<&PathBuf> = self.config().files.iter().chain(&self.config().authorities).collect();
         if paths.is_empty() {
             return None;
         }
@@ -117,14 +119,18 @@ impl RevocationLists {
             let parent = |path: &PathBuf| path.parent().map(Path::to_owned);
             let directories: BTreeSet<_> = paths
                 .iter()
-                .filter_map(|path| if path.is_dir() { Some(path.clone()) } else { parent(path) })
+                .filter_map(|path| if path.is_dir() { Some((*path).clone()) } else { parent(path) })
                 .collect();
             for directory in directories {
                 watcher.watch(&directory, RecursiveMode::NonRecursive)?;
             }
             Ok(watcher)
         });
-        watching.inspect_err(|error| warn!(%error, "crl.files are not watched; polling alone")).ok()
+        watching
+            .inspect_err(
+                |error| warn!(%error, "crl.files and crl.authorities are not watched; polling alone"),
+            )
+            .ok()
     }
 
     async fn look(self: &Arc<Self>, look: Look) -> Vec<Unusable> {

@@ -39,14 +39,16 @@ type OnSwap = dyn Fn(&Crls) + Send + Sync;
 /// The lists in force at the doors that believe one trust bundle.
 pub struct RevocationLists {
     current: ArcSwap<Crls>,
+    /// The CAs of the door's bundle.
+    pub(super) bundle: ArcSwap<Vec<Arc<Certificate>>>,
     /// The CAs of `crl.authorities`.
-    further: Vec<Arc<Certificate>>,
+    pub(super) further: ArcSwap<Vec<Arc<Certificate>>>,
     config: CrlConfig,
     metrics: CrlMetrics,
     on_swap: Box<OnSwap>,
     book: Mutex<Book>,
     /// One list at a time: each is compared with the one in force.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     pub(super) files: tokio::sync::Mutex<Files>,
     pub(super) urls: tokio::sync::Mutex<Urls>,
 }
@@ -88,7 +90,8 @@ impl RevocationLists {
         let authorities = bundle.authorities().iter().chain(&further).cloned();
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(Crls::of(authorities, config, UnixTime::now())),
-            further,
+            bundle: ArcSwap::from_pointee(bundle.authorities().to_vec()),
+            further: ArcSwap::from_pointee(further),
             config: config.clone(),
             metrics: CrlMetrics::register(registry),
             on_swap: Box::new(on_swap),
@@ -97,26 +100,6 @@ impl RevocationLists {
             files: tokio::sync::Mutex::default(),
             urls: tokio::sync::Mutex::new(Urls::open(config)?),
         }))
-    }
-
-    /// The door believes another bundle now: places for its CAs. One that is new here has no list until the
-    /// sources were read once more.
-    pub async fn believe(self: &Arc<Self>, bundle: &TrustBundle) {
-        {
-            // A list that is being loaded would put the old places back.
-            let _turn = self.turn.lock().await;
-            let authorities: Vec<_> = bundle.authorities().iter().chain(&self.further).cloned().collect();
-            let mut book = self.book();
-            book.bundle += 1;
-            // A CA that comes back has lost its list: every source gives it again.
-            book.rows.clear();
-            let now = UnixTime::now();
-            let before = self.current.rcu(|crls| crls.believing(authorities.clone(), &self.config, now));
-            self.metrics.forget(&before, &self.current.load());
-            self.metrics.show(&self.current.load());
-        }
-        self.urls.lock().await.forget();
-        self.read_files_anew().await;
     }
 
     /// The lists in force.
@@ -133,6 +116,13 @@ impl RevocationLists {
 
     pub(super) fn config(&self) -> &CrlConfig {
         &self.config
+    }
+
+    /// Places for these CAs and no others.
+    pub(super) fn replace_places(&self, authorities: &[Arc<Certificate>], now: UnixTime) {
+        let before = self.current.rcu(|crls| crls.believing(authorities.to_vec(), &self.config, now));
+        self.metrics.forget(&before, &self.current.load());
+        self.metrics.show(&self.current.load());
     }
 
     /// A list of this issuer could not be used.

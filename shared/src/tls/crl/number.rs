@@ -15,6 +15,26 @@ impl CrlNumber {
         let octets = padded(contents).filter(|_| !negative).ok_or(CrlFault::NoNumber)?;
         Ok(Self(octets))
     }
+
+    /// From decimal digits, as the database writes it; none if there are other characters, or too many.
+    pub(super) fn of_decimal(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return None;
+        }
+        let mut octets = [0_u8; 20];
+        for digit in text.chars() {
+            let mut carry = digit.to_digit(10)?;
+            for octet in octets.iter_mut().rev() {
+                let value = u32::from(*octet) * 10 + carry;
+                let [.., high, low] = value.to_be_bytes();
+                (*octet, carry) = (low, u32::from(high));
+            }
+            if carry != 0 {
+                return None;
+            }
+        }
+        Some(Self(octets))
+    }
 }
 
 /// The octets of a big-endian number, filled up to 20 with zeros in front; none if they are more.
@@ -55,6 +75,14 @@ mod tests {
         assert!(read(&[9]).unwrap() < read(&[1, 0]).unwrap());
         assert_eq!(read(&[0, 0xff]).unwrap().to_string(), "255");
         assert_eq!(read(&[0x7f; 20]).unwrap().to_string(), format!("0x{}", "7F".repeat(20)));
+        for text in ["0", "255", "256", "340282366920938463463374607431768211455"] {
+            assert_eq!(CrlNumber::of_decimal(text).unwrap().to_string(), text);
+        }
+        let largest = "1461501637330902918203684832716283019655932542975";
+        assert_eq!(CrlNumber::of_decimal(largest), Some(CrlNumber([0xff; 20])));
+        for bad in ["", "-1", "1.0", "NaN", "1461501637330902918203684832716283019655932542976"] {
+            assert_eq!(CrlNumber::of_decimal(bad), None, "{bad}");
+        }
         for bad in [&[][..], &[0x80], &[1; 21]] {
             assert_eq!(read(bad), Err(CrlFault::NoNumber), "{bad:?}");
         }

@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc, time::Instant};
 
-use super::{CrlFault, RevocationLists, show::readable, source::Origin};
+use super::{CrlFault, RevocationLists, list::Parsed, number::CrlNumber, show::readable, source::Origin};
 
 /// One row of the view `crl_registry`, without its list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,22 @@ pub struct CrlHead {
     pub issuer_key_id: Vec<u8>,
     /// `crl_number` as text.
     pub number: String,
+}
+
+impl CrlHead {
+    /// Refuses a list that is not the one its row speaks of: what is fetched, and what operators read, goes by the
+    /// row.
+    fn check(&self, der: &[u8]) -> Result<(), CrlFault> {
+        let list = Parsed::read(der)?;
+        match () {
+            () if list.issuer != self.issuer_name => Err(CrlFault::Row("issuer")),
+            () if list.key_id.is_some_and(|id| id != self.issuer_key_id) => {
+                Err(CrlFault::Row("key of its issuer"))
+            }
+            () if CrlNumber::of_decimal(&self.number) != Some(list.number) => Err(CrlFault::Row("number")),
+            () => Ok(()),
+        }
+    }
 }
 
 /// What became of a row when it was offered last.
@@ -47,7 +63,14 @@ impl RevocationLists {
     /// Takes the list of a row.
     pub async fn offer_row(self: &Arc<Self>, head: CrlHead, der: Vec<u8>) {
         let origin = Origin::Row(readable(&head.issuer_name));
-        let outcome = self.offer(origin, der).await;
+        let outcome = match head.check(&der) {
+            Ok(()) => self.offer(origin, der).await,
+            Err(fault) => {
+                let outcome = Err(fault);
+                self.record(origin, &outcome);
+                outcome
+            }
+        };
         if outcome.is_err() {
             self.has_unusable(&head.issuer_name, &head.issuer_key_id);
         }

@@ -199,3 +199,44 @@ async fn a_configured_file_that_cannot_be_used_is_named_at_start() {
         assert!(refused.contains(path.to_str().unwrap()), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn a_ca_that_is_added_to_the_authorities_can_revoke_and_a_broken_file_changes_nothing() {
+    let (scene, folder) = (Scene::new(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("authorities.crt");
+    let (root, clients) = (scene.authority.root(), scene.authority.clients());
+    fs::write(&file, authority().root().certificate_pem()).unwrap();
+    // the root's list revokes the issuing CA; who does not know the root cannot tell whether it is genuine
+    let listed = certs::Revoked { serial: clients.facts().serial.clone(), ..revoked(&scene.leaf) };
+    let list = root.sign_next_crl(scene.authority.crls()[0], [listed]).unwrap();
+    fs::create_dir(folder.path().join("lists")).unwrap();
+    fs::write(folder.path().join("lists").join("root.pem"), list.pem()).unwrap();
+    let config = CrlConfig { authorities: Some(file.clone()), ..config(&folder.path().join("lists")) };
+    let bundle = bundle(BundleKind::AnyAuthority, &[clients.certificate_pem()]).unwrap();
+    let lists = RevocationLists::open(&config, &bundle, &mut Registry::default(), |_| {}).unwrap();
+    lists.load_configured().await.unwrap();
+    let read_table = || {
+        assert!(lists.wanted(Vec::new()).is_empty());
+        lists.table_read(Ok::<_, String>(()));
+    };
+    read_table();
+    let shutdown = Shutdown::new();
+    shutdown.spawn("watch", lists.clone().watch_configured(shutdown.clone()));
+    assert_eq!(lists.judge(&scene.peer), Standing::Clear);
+
+    let until = async |reached: &dyn Fn() -> bool| {
+        let waited = timeout(DEADLINE, async {
+            while !reached() {
+                read_table();
+                yield_now().await;
+            }
+        });
+        assert!(waited.await.is_ok(), "{:?}", lists.readiness());
+    };
+    fs::write(&file, root.certificate_pem()).unwrap();
+    until(&|| matches!(lists.judge(&scene.peer), Standing::Revoked(_))).await;
+    fs::write(&file, &root.certificate_pem()[..100]).unwrap();
+    until(&|| lists.readiness().is_ok_and(|detail| detail.contains("authorities.crt"))).await;
+    assert!(matches!(lists.judge(&scene.peer), Standing::Revoked(_)));
+    shutdown.request();
+}

@@ -111,6 +111,31 @@ async fn an_unusable_list_clears_nobody_unless_there_was_a_good_one() {
 }
 
 #[tokio::test]
+async fn a_row_that_says_something_else_than_its_list_is_refused() {
+    let scene = Scene::new();
+    let next = next_list(&scene);
+    let true_head = head(&next);
+    let lies = [
+        ("number", CrlHead { number: "9".to_owned(), ..true_head.clone() }),
+        ("key of its issuer", CrlHead { issuer_key_id: vec![7; 20], ..true_head.clone() }),
+        (
+            "issuer",
+            CrlHead { issuer_name: scene.authority.root().facts().subject.clone(), ..true_head.clone() },
+        ),
+    ];
+    for (lie, row) in lies {
+        let lists = lists(&scene);
+        read(&lists, &[scene.authority.crls()[1]]).await;
+        lists.offer_row(row, next.der().to_vec()).await;
+        assert_eq!(lists.judge(&scene.peer), Standing::Clear, "{lie}: the last good one stays");
+        let detail = lists.readiness().unwrap();
+        assert!(detail.contains(&format!("its row names another {lie} than")), "{detail}");
+        lists.offer_row(true_head.clone(), next.der().to_vec()).await;
+        assert!(matches!(lists.judge(&scene.peer), Standing::Revoked(_)), "{lie}");
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_is_lost_changes_nothing() {
     let scene = Scene::new();
     let lists = lists(&scene);
