@@ -123,6 +123,8 @@ pub struct QueueConfig {
     pub reap_every: Span,
     /// Expired leases taken back by one statement.
     pub reap_batch: u32,
+    /// How often what finished longer ago than its queue's retention is looked for.
+    pub purge_every: Span,
 }
 
 /// The table `[registry]`.
@@ -181,6 +183,7 @@ impl Default for QueueConfig {
             poll: Span::seconds(1),
             reap_every: Span::seconds(1),
             reap_batch: 1000,
+            purge_every: Span::seconds(10),
         }
     }
 }

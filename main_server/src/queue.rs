@@ -8,7 +8,7 @@
 //! ```text
 //! submit ─▶ store (group commit) ─▶ insert │ recognise (compare, idempotency)
 //! lease ─▶ front ─▶ lease ─▶ open │ fail        renew, complete, fail: fenced by job, token and state
-//!                                 reap: leases that nobody renewed
+//!                                 reap: leases that nobody renewed; purge: what is long finished
 //! ```
 
 mod store;
@@ -23,6 +23,8 @@ mod renew;
 mod complete;
 mod fail;
 mod reap;
+mod purge;
+mod depths;
 mod rules;
 mod status;
 mod wakeup;
@@ -51,6 +53,7 @@ pub use fault::Fault;
 pub use metrics::QueueMetrics;
 
 use self::{
+    depths::Backlogs,
     fail::{Failure, Way},
     front::Fronts,
     held::jobs_of,
@@ -76,6 +79,7 @@ struct Jobs {
     pool: PgPool,
     keyring: Arc<Keyring>,
     fronts: Arc<Fronts>,
+    backlogs: Arc<Backlogs>,
     wakeups: Arc<Wakeups>,
     metrics: QueueMetrics,
     /// Longer than any statement may take: a database that hangs is a database that is lost.
@@ -83,7 +87,7 @@ struct Jobs {
 }
 
 impl Queue {
-    /// Opens the queue: its writers and its reaper run until `shutdown`.
+    /// Opens the queue: its writers, its reaper and what else keeps it run until `shutdown`.
     #[must_use]
     pub fn open(
         pool: PgPool,
@@ -93,12 +97,15 @@ impl Queue {
         metrics: QueueMetrics,
         shutdown: &Shutdown,
     ) -> Self {
-        let (fronts, wakeups) = (Arc::default(), Wakeups::open(&pool, shutdown));
-        let jobs = Jobs { pool, keyring, fronts, wakeups, metrics, deadline };
+        let (fronts, backlogs) = (Arc::default(), Arc::default());
+        let wakeups = Wakeups::open(&pool, shutdown);
+        let jobs = Jobs { pool, keyring, fronts, backlogs, wakeups, metrics, deadline };
         let store = store::open(jobs.clone(), config, shutdown);
         front::start(jobs.clone(), shutdown);
         reap::start(jobs.clone(), config, shutdown);
         idempotency::start(jobs.clone(), shutdown);
+        purge::start(jobs.clone(), config, shutdown);
+        depths::start(jobs.clone(), shutdown);
         Self { store, jobs }
     }
 

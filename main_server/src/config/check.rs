@@ -20,6 +20,7 @@ impl Config {
             ("queue.submit_timeout", self.queue.submit_timeout),
             ("queue.poll", self.queue.poll),
             ("queue.reap_every", self.queue.reap_every),
+            ("queue.purge_every", self.queue.purge_every),
             ("registry.poll", self.registry.poll),
             ("requests.body", self.requests.body),
         ];
@@ -49,11 +50,11 @@ impl Config {
                 "must be longer than registry.poll, or everybody is refused",
             );
         }
-        // Each writer holds one, the reaper may; at least one must be left for the workers.
-        let needed = self.queue.writers + 2;
+        // Each writer holds one; what reaps, purges, counts and looks at the fronts may; one must be left for workers.
+        let needed = self.queue.writers + 5;
         if (self.database.max_connections as usize) < needed {
             source
-                .fault("database.max_connections", format!("must be at least {needed} (queue.writers + 2)"));
+                .fault("database.max_connections", format!("must be at least {needed} (queue.writers + 5)"));
         }
     }
 }

@@ -1,22 +1,35 @@
 //! What the queue counts, by verb.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 use shared::wire::{lease::JobOutcome, submit::SubmitOutcome};
+
+use super::depths::Depth;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueState {
+    queue: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfQueue {
+    queue: String,
+}
+
 type Outcomes = Family<Outcome, Counter>;
 
-/// `portcullis_queue_<verb>_total{outcome}`, and the size and time of group commits.
+/// `portcullis_queue_<verb>_total{outcome}`, the size and time of group commits, and what each queue holds.
 #[derive(Debug, Clone)]
 pub struct QueueMetrics {
     submit: Outcomes,
@@ -27,6 +40,8 @@ pub struct QueueMetrics {
     reap: Outcomes,
     commit_messages: Histogram,
     commit_seconds: Histogram,
+    depth: Family<QueueState, Gauge>,
+    oldest_ready: Family<OfQueue, Gauge<f64, AtomicU64>>,
 }
 
 impl QueueMetrics {
@@ -51,7 +66,36 @@ impl QueueMetrics {
             Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1., 2.5, 5., 10.]);
         queue.register("commit_messages", "Messages in one group commit", commit_messages.clone());
         queue.register("commit_seconds", "Time of one group commit", commit_seconds.clone());
-        Self { submit, lease, renew, complete, fail, reap, commit_messages, commit_seconds }
+        let (depth, oldest_ready) = (Family::default(), Family::default());
+        queue.register("depth", "Jobs of each queue, by state", depth.clone());
+        queue.register(
+            "oldest_ready_seconds",
+            "How long the oldest job has been waiting for a worker",
+            oldest_ready.clone(),
+        );
+        Self {
+            submit,
+            lease,
+            renew,
+            complete,
+            fail,
+            reap,
+            commit_messages,
+            commit_seconds,
+            depth,
+            oldest_ready,
+        }
+    }
+
+    pub(super) fn depths(&self, depths: &[Depth]) {
+        for depth in depths {
+            let states = [("ready", depth.ready), ("leased", depth.leased), ("dead", depth.dead)];
+            for (state, jobs) in states {
+                self.depth.get_or_create(&QueueState { queue: depth.queue.clone(), state }).set(jobs);
+            }
+            let queue = OfQueue { queue: depth.queue.clone() };
+            self.oldest_ready.get_or_create(&queue).set(depth.oldest_ready_seconds);
+        }
     }
 
     pub(super) fn submitted(&self, outcome: SubmitOutcome) {

@@ -5,7 +5,7 @@
 //! under load the next commit is as large as what waited for it, within bounds.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -191,11 +191,14 @@ impl Writer {
         Ok(())
     }
 
-    /// One statement; further ones if ids or keys existed. One result per message, in order.
+    /// One statement; further ones if ids or keys existed. One result per message, in order. Into a full queue nothing goes,
+    /// but what is there already is recognised.
     async fn insert(&self, messages: &[NewMessage]) -> Result<Vec<SubmitResult>, Fault> {
         let jobs = &self.jobs;
-        let stored = jobs.bounded(insert(&jobs.pool, messages)).await?;
+        let full = jobs.backlogs.is_full(DEFAULT_QUEUE);
+        let stored = if full { HashMap::new() } else { jobs.bounded(insert(&jobs.pool, messages)).await? };
         if let Some(&ready_at) = stored.values().min() {
+            jobs.backlogs.stored(DEFAULT_QUEUE, stored.len());
             jobs.ready(DEFAULT_QUEUE, ready_at);
         }
         let is_stored = |new: &&NewMessage| stored.contains_key(&new.message.message_id);
@@ -206,7 +209,9 @@ impl Writer {
             .map(|new| {
                 let id = new.message.message_id;
                 let queued = stored.get(&id).map(|at| result(id, SubmitOutcome::Queued, None, Some(*at)));
-                queued.or_else(|| recognised.remove(&id)).ok_or(Fault::Unknown)
+                let refused =
+                    || full.then(|| result(id, SubmitOutcome::Rejected, Some(Code::BacklogExceeded), None));
+                queued.or_else(|| recognised.remove(&id)).or_else(refused).ok_or(Fault::Unknown)
             })
             .collect()
     }

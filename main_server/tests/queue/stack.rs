@@ -15,6 +15,7 @@ use shared::{
     identity::{Fingerprint, Name},
     shutdown::Shutdown,
     wire::{
+        fail::FailedJob,
         lease::{Held, LeasedJob},
         submit::{SubmitOutcome, SubmittedMessage},
     },
@@ -31,6 +32,7 @@ pub(crate) const SERVER_LOGIN: &str = "server_login";
 
 /// A queue on a database of its own.
 pub(crate) struct Stack {
+    url: String,
     pub(crate) queue: Arc<Queue>,
     /// Sees and changes everything.
     pub(crate) onlooker: PgPool,
@@ -101,12 +103,21 @@ impl Stack {
 
     /// On a database that is there already.
     pub(crate) async fn on(url: &str, config: QueueConfig) -> Self {
+        Self::with_keyring(url, config, throw_away_keyring()).await
+    }
+
+    /// Another main server of the same database, with the same keys.
+    pub(crate) async fn beside(&self, config: QueueConfig) -> Self {
+        Self::with_keyring(&self.url, config, self.keyring.clone()).await
+    }
+
+    async fn with_keyring(url: &str, config: QueueConfig, keyring: Arc<Keyring>) -> Self {
         let pool = database::open(&database_config(&as_server(url))).await.unwrap().queue;
         let onlooker = PgPoolOptions::new().max_connections(4).connect_lazy(url).unwrap();
-        let (keyring, shutdown) = (throw_away_keyring(), Shutdown::new());
+        let shutdown = Shutdown::new();
         let metrics = QueueMetrics::register(&mut Registry::default());
         let queue = Queue::open(pool, keyring.clone(), &config, PATIENCE, metrics, &shutdown);
-        Self { queue: Arc::new(queue), onlooker, keyring, shutdown }
+        Self { url: url.to_owned(), queue: Arc::new(queue), onlooker, keyring, shutdown }
     }
 
     /// Stores one message that must be new.
@@ -143,6 +154,15 @@ impl Stack {
         self.value(format!("SELECT state FROM jobs WHERE message_id = '{message_id}'")).await
     }
 
+    /// Every job is in one group, whatever was split off.
+    pub(crate) async fn every_job_is_in_one_group(&self) {
+        let ids = "FROM job_groups, unnest(message_ids) AS job (id)";
+        let [all, distinct, messages] = ["count(*)", "count(DISTINCT id)", "(SELECT count(*) FROM messages)"];
+        let counts = self.value(format!("SELECT ({all}, {distinct}, {messages})::text {ids}")).await;
+        let counts: Vec<_> = counts.trim_matches(['(', ')']).split(',').collect();
+        assert!(counts[0] == counts[1] && counts[1] == counts[2], "{counts:?}");
+    }
+
     /// Nothing is left leased, and every task ends.
     pub(crate) async fn end(self) {
         assert_eq!(self.value("SELECT count(*) FROM jobs WHERE state = 'leased'").await, "0");
@@ -169,6 +189,28 @@ pub(crate) fn message(client: &str, body: &str) -> SubmittedMessage {
         routing_key: None,
         idempotency_key: None,
     }
+}
+
+pub(crate) fn messages(count: usize) -> Vec<SubmittedMessage> {
+    (0..count).map(|number| message("client_001", &number.to_string())).collect()
+}
+
+/// A job that was not delivered.
+pub(crate) fn failed(held: Held, delay_seconds: Option<u32>, dead: bool) -> FailedJob {
+    let Held { job_id, lease_token } = held;
+    FailedJob {
+        job_id,
+        lease_token,
+        error: "no route to sink".to_owned(),
+        delay_seconds,
+        dead,
+        released: false,
+    }
+}
+
+/// A job that was not worked on.
+pub(crate) fn released(held: Held) -> FailedJob {
+    FailedJob { released: true, ..failed(held, None, false) }
 }
 
 pub(crate) fn held(job: &LeasedJob) -> Held {

@@ -1,12 +1,9 @@
 //! Every verb on every state: what is legal happens, and nothing else changes anything.
 
-use shared::wire::{
-    fail::FailedJob,
-    lease::{Held, JobOutcome, JobResult},
-};
+use shared::wire::lease::{Held, JobOutcome, JobResult};
 use uuid::Uuid;
 
-use crate::stack::{Stack, eventually, message};
+use crate::stack::{Stack, eventually, failed, message};
 
 const STATES: [&str; 5] = ["ready", "leased", "done", "dead", "cancelled"];
 
@@ -54,18 +51,6 @@ impl Stack {
     }
 }
 
-fn fail(held: Held, delay_seconds: Option<u32>, dead: bool) -> FailedJob {
-    let Held { job_id, lease_token } = held;
-    FailedJob {
-        job_id,
-        lease_token,
-        error: "no route to sink".to_owned(),
-        delay_seconds,
-        dead,
-        released: false,
-    }
-}
-
 fn outcome(results: &[JobResult]) -> JobOutcome {
     results[0].outcome
 }
@@ -86,8 +71,8 @@ async fn only_the_holder_of_the_lease_renews_completes_or_fails() {
                 let result = outcome(&match verb {
                     "renew" => queue.renew(&[held], Some(7200)).await.unwrap(),
                     "complete" => queue.complete(&[held]).await.unwrap(),
-                    "fail" => queue.fail(&[fail(held, Some(3600), false)]).await.unwrap(),
-                    _ => queue.fail(&[fail(held, None, true)]).await.unwrap(),
+                    "fail" => queue.fail(&[failed(held, Some(3600), false)]).await.unwrap(),
+                    _ => queue.fail(&[failed(held, None, true)]).await.unwrap(),
                 });
                 let case = format!("{verb} on {state}, own token: {own_token}");
                 let legal = state == "leased" && own_token;
@@ -167,7 +152,7 @@ async fn after_the_reaper_the_old_holder_has_lost_its_lease() {
     for results in [
         stack.queue.complete(&[specimen.held]).await,
         stack.queue.renew(&[specimen.held], None).await,
-        stack.queue.fail(&[fail(specimen.held, None, true)]).await,
+        stack.queue.fail(&[failed(specimen.held, None, true)]).await,
     ] {
         assert_eq!(outcome(&results.unwrap()), JobOutcome::LeaseLost);
     }
@@ -214,7 +199,7 @@ async fn a_failed_job_backs_off_exponentially_within_the_queues_bounds() {
         stack
             .sql(format!("UPDATE job_groups SET attempt = {attempt} WHERE '{id}' = ANY (message_ids)"))
             .await;
-        stack.queue.fail(&[fail(specimen.held, None, false)]).await.unwrap();
+        stack.queue.fail(&[failed(specimen.held, None, false)]).await.unwrap();
         // `now()` of the check is later than that of the failure, so what is left is a little less.
         let within = format!(
             "SELECT ready_at - now() BETWEEN interval '{least} s' - interval '5 s' AND interval '{most} s'
@@ -226,7 +211,7 @@ async fn a_failed_job_backs_off_exponentially_within_the_queues_bounds() {
     stack
         .sql(format!("UPDATE job_groups SET attempt = 5 WHERE '{}' = ANY (message_ids)", last.message_id))
         .await;
-    stack.queue.fail(&[fail(last.held, Some(0), false)]).await.unwrap();
+    stack.queue.fail(&[failed(last.held, Some(0), false)]).await.unwrap();
     let reason = format!("SELECT dead_reason FROM jobs WHERE message_id = '{}'", last.message_id);
     assert_eq!(stack.value(reason).await, "attempts_exhausted");
     stack.end().await;
