@@ -5,10 +5,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use shared::{
+    identity::{Certificate, Name, Role, Workload},
     management::{self, Readiness},
     process::Listeners,
     serve::{Connections, Door, DoorMetrics},
@@ -25,7 +26,7 @@ use crate::{
     crls,
     database::{self, PoolMetrics},
     prune::prune,
-    queue::{Queue, QueueMetrics},
+    queue::{Queue, QueueMetrics, reseal::Reseal},
     refusals::{DoorRefusals, RefusalAudit},
     registry::Registry,
     reports::Reports,
@@ -41,6 +42,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let keyring = Arc::new(Keyring::load(&config.keyring.file)?);
     info!(keys = ?keyring, "key ring loaded");
     let mut metrics = MetricsRegistry::default();
+    keyring.watch(config.keyring.reload.0, &mut metrics, &shutdown);
     let door_metrics = DoorMetrics::register(&mut metrics);
     let bundle = Arc::new(TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?);
     let connections = [Arc::new(Connections::new()), Arc::new(Connections::new())];
@@ -76,6 +78,11 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     shutdown.spawn("prune", prune(database.registry.clone(), deadline, shutdown.clone()));
     shutdown.spawn("refusals", audit.write(database.registry.clone(), deadline, shutdown.clone()));
     let registry = Registry::open(database.registry, &config.registry, deadline, hints, &shutdown).await?;
+    let of_keyring = keyring.clone();
+    let per_second = config.keyring.reseal_per_second;
+    let server = own_name(&config)?;
+    Reseal::new(database.queue.clone(), keyring.clone(), server, per_second, deadline, &mut metrics)
+        .start(&shutdown);
     let queue = Queue::open(database.queue, keyring, &config.queue, deadline, queue_metrics, &shutdown);
     let api = Arc::new(Api {
         queue,
@@ -92,7 +99,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     shutdown.spawn(WORKER_DOOR, worker_door.serve(listeners.take(WORKER_DOOR)?, workers));
 
     let management = listeners.take(MANAGEMENT)?;
-    let (readiness, until) = (readiness(registry, lists), shutdown.clone());
+    let (readiness, until) = (readiness(registry, lists, of_keyring), shutdown.clone());
     shutdown.spawn("management", async move {
         if let Err(error) = management::serve(management, readiness, metrics, until).await {
             error!(%error, "the management listener ended");
@@ -125,8 +132,20 @@ fn closed_door(
     ))
 }
 
+/// Which main server this is, by its own certificate.
+fn own_name(config: &Config) -> anyhow::Result<Name> {
+    let identity = config.tls.identity().load()?;
+    let leaf = identity.end_entity_cert().context("tls.certificate")?;
+    match Certificate::parse(leaf).context("tls.certificate")?.spiffe.map(|id| id.workload) {
+        Some(Workload::Service(Role::MainServer, name)) => Ok(name),
+        _ => bail!(
+            "tls.certificate is not one of a main server: issue one with `portcullis-certs issue main-server NAME`"
+        ),
+    }
+}
+
 /// What `/readyz` asks, all of it from memory: the registry reads the database twice a second anyway.
-fn readiness(registry: Arc<Registry>, lists: Arc<RevocationLists>) -> Readiness {
+fn readiness(registry: Arc<Registry>, lists: Arc<RevocationLists>, keyring: Arc<Keyring>) -> Readiness {
     let of_database = registry.clone();
     Readiness::new()
         .check("database", move || {
@@ -141,5 +160,6 @@ fn readiness(registry: Arc<Registry>, lists: Arc<RevocationLists>) -> Readiness 
             None => Err(format!("too old to decide by: read {} s ago", registry.age().as_secs())),
         })
         .check("crl", move || lists.readiness())
+        .check("keyring", move || Ok(keyring.detail()))
         .check("migrations", || Ok("all applied at start".to_owned()))
 }

@@ -1,4 +1,6 @@
-//! What an operator does besides serving: `migrate` and `new-keyring`.
+//! What an operator does besides serving: `migrate`, `new-keyring` and `rotate-keys`.
+
+mod rotate_keys;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -6,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use shared::config::DatabaseUrl;
 
+use self::rotate_keys::RotateKeys;
 use crate::{Config, database::migrate, seal::new_keyring};
 
 /// The verbs of `portcullis-server`.
@@ -19,6 +22,8 @@ pub enum Verb {
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
     },
+    /// Add a key to a key ring and make it the current one; the earlier ones stay
+    RotateKeys(RotateKeys),
 }
 
 /// Which database.
@@ -42,6 +47,7 @@ impl Verb {
         let done = match self {
             Self::Migrate(target) => target.migrate(),
             Self::NewKeyring { file } => new_keyring(&file).map_err(anyhow::Error::from),
+            Self::RotateKeys(rotate) => rotate.run(),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -56,18 +62,26 @@ impl Verb {
 
 impl Target {
     fn migrate(self) -> anyhow::Result<()> {
-        let url = match (self.config, self.database_url) {
-            (Some(file), _) => shared::config::load::<Config>(&file)?.database.url,
+        let url = self.url()?;
+        block_on(migrate(url.expose()))
+    }
+
+    fn url(self) -> anyhow::Result<DatabaseUrl> {
+        match (self.config, self.database_url) {
+            (Some(file), _) => Ok(shared::config::load::<Config>(&file)?.database.url),
             (None, Some(url)) => {
                 let checked = url.check(self.unsafe_plaintext_database).map_err(|fault| {
                     fault.replace("unsafe_plaintext_database = true", "--unsafe-plaintext-database")
                 });
                 checked.map_err(|fault| anyhow::anyhow!("--database-url {fault}"))?;
-                url
+                Ok(url)
             }
             (None, None) => anyhow::bail!("give --config, --database-url or DATABASE_URL"),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.context("cannot start")?.block_on(migrate(url.expose()))
+        }
     }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start")?.block_on(work)
 }

@@ -94,11 +94,15 @@ pub struct DatabaseConfig {
 }
 
 /// The table `[keyring]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeyringConfig {
     /// The key ring, readable by this process alone.
     pub file: PathBuf,
+    /// How often it is looked at for a change.
+    pub reload: Span,
+    /// What earlier keys sealed is sealed anew: so many messages and errors a second, at most.
+    pub reseal_per_second: u32,
 }
 
 /// The table `[queue]`.
@@ -168,6 +172,12 @@ impl Default for DatabaseConfig {
             max_lifetime: Span::seconds(1800),
             start_timeout: Span::seconds(30),
         }
+    }
+}
+
+impl Default for KeyringConfig {
+    fn default() -> Self {
+        Self { file: PathBuf::new(), reload: Span::seconds(1), reseal_per_second: 2000 }
     }
 }
 

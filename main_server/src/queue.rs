@@ -27,6 +27,7 @@ mod purge;
 mod depths;
 mod rules;
 mod status;
+pub mod reseal;
 mod wakeup;
 mod fault;
 mod metrics;

@@ -5,14 +5,19 @@
 //! sealed under a key that is not in the ring, or for another row.
 
 mod envelope;
+mod ring;
+mod ring_file;
 mod keyring;
 mod message;
 mod idempotency;
 mod error_text;
+mod reseal;
 
 pub use idempotency::SealedKey;
-pub use keyring::{Keyring, KeyringFault, new_keyring};
+pub use keyring::Keyring;
 pub use message::{Payload, SealedMessage};
+pub use reseal::NotResealed;
+pub use ring_file::{KeyNames, KeyringFault, add_key, key_names, new_keyring, remove_key};
 
 /// The crypto library could not seal; nothing was stored.
 #[derive(Debug, Clone, Copy, thiserror::Error)]

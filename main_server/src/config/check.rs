@@ -17,6 +17,7 @@ impl Config {
             ("database.idle_timeout", self.database.idle_timeout),
             ("database.max_lifetime", self.database.max_lifetime),
             ("database.start_timeout", self.database.start_timeout),
+            ("keyring.reload", self.keyring.reload),
             ("queue.submit_timeout", self.queue.submit_timeout),
             ("queue.poll", self.queue.poll),
             ("queue.reap_every", self.queue.reap_every),
@@ -30,6 +31,7 @@ impl Config {
             }
         }
         let counts = [
+            ("keyring.reseal_per_second", self.keyring.reseal_per_second as usize),
             ("queue.writers", self.queue.writers),
             ("queue.commit_messages", self.queue.commit_messages),
             ("queue.commit_bytes", self.queue.commit_bytes.0),
@@ -80,6 +82,8 @@ mod tests {
         let shown = |part: &dyn std::fmt::Debug| format!("{part:?}");
         assert_eq!(shown(&config.listen), shown(&defaults.listen));
         assert_eq!(shown(&config.database), shown(&defaults.database));
+        let keyring = |config: &Config| (config.keyring.reload, config.keyring.reseal_per_second);
+        assert_eq!(shown(&keyring(&config)), shown(&keyring(&defaults)));
         assert_eq!(shown(&config.queue), shown(&defaults.queue));
         assert_eq!(shown(&config.registry), shown(&defaults.registry));
         assert_eq!(shown(&config.crl), shown(&defaults.crl));

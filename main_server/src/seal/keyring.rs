@@ -1,188 +1,216 @@
-//! The key ring file: `current`, `[keys]` of 32 bytes each, and `blind_index`, all in base64.
+//! The keys in force: read at start, and anew when the file changes.
 //!
-//! In: a file that only its owner can read. Out: keys ready for use. Refused, by name: a file that others
-//! can read, keys of another length, a `current` that is not in the ring, unknown members.
+//! In: a key ring file, looked at every `keyring.reload` and on SIGHUP. Out: the ring for the next message, swapped in
+//! whole. Refused: a file that cannot be used, or in which a key was exchanged; the last good ring stays, the log says
+//! why, and `/readyz` and `portcullis_keyring_unusable` do too.
 
 use std::{
-    collections::BTreeMap,
     fmt,
-    fs::{File, OpenOptions},
-    io::{Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use aws_lc_rs::{aead::RandomizedNonceKey, hmac, rand};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Deserialize;
-use shared::identity::Name;
-use zeroize::{ZeroizeOnDrop, Zeroizing};
+use arc_swap::ArcSwap;
+use aws_lc_rs::hmac;
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use shared::{
+    identity::{Fingerprint, Name},
+    shutdown::Shutdown,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::spawn_blocking,
+    time::sleep,
+};
+use tracing::{error, info, warn};
 
-use super::envelope;
+use super::{
+    ring::Ring,
+    ring_file::{KeyringFault, fault, read},
+};
 
-/// The keys that seal and open: the current one seals, all of them open.
+/// The keys that seal and open, as the file has them now.
 pub struct Keyring {
-    pub(super) current: Name,
-    pub(super) keys: BTreeMap<Name, RandomizedNonceKey>,
+    file: PathBuf,
+    pub(super) ring: ArcSwap<Ring>,
+    /// The same in every ring that follows another.
     pub(super) blind_index: hmac::Key,
+    seen: Mutex<Seen>,
 }
 
-/// Why a key ring cannot be used, or made.
-#[derive(Debug, thiserror::Error)]
-#[error("key ring {}: {text}", file.display())]
-pub struct KeyringFault {
-    /// The file.
-    pub file: PathBuf,
-    /// What is wrong, and what to do.
-    pub text: String,
+/// What was tried last.
+struct Seen {
+    contents: Result<Fingerprint, String>,
+    trouble: Option<String>,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    current: Name,
-    keys: BTreeMap<Name, KeyText>,
-    blind_index: KeyText,
-}
-
-/// A key in base64.
-#[derive(Deserialize, ZeroizeOnDrop)]
-struct KeyText(String);
 
 impl Keyring {
     /// Reads a key ring.
     pub fn load(file: &Path) -> Result<Self, KeyringFault> {
-        let fault = |text: String| KeyringFault { file: file.to_owned(), text };
-        let mut text = Zeroizing::new(String::new());
-        let mut opened = File::open(file).map_err(|error| {
-            fault(format!("cannot be read: {error} (make one with `portcullis-server new-keyring`)"))
-        })?;
-        // Of the opened file, not of the path: the two could differ by now.
-        let mode = opened.metadata().map_err(|error| fault(error.to_string()))?.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(fault(format!("others may use it (mode {mode:03o}): chmod 600")));
-        }
-        opened.read_to_string(&mut text).map_err(|error| fault(error.to_string()))?;
-        Self::parse(&text).map_err(fault)
+        let of_file = |text| fault(file, text);
+        let text = read(file).map_err(of_file)?;
+        let ring = Ring::parse(&text).map_err(of_file)?;
+        Ok(Self {
+            file: file.to_owned(),
+            blind_index: ring.blind_index.clone(),
+            ring: ArcSwap::from_pointee(ring),
+            seen: Mutex::new(Seen { contents: Ok(Fingerprint::of_der(text.as_bytes())), trouble: None }),
+        })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        // The message of a TOML error quotes the line, which may hold a key.
-        let written: Written = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-        if !written.keys.contains_key(&written.current) {
-            return Err(format!("current = {:?} is not in [keys]", written.current.as_str()));
+    /// Looks at the file until the soft stop.
+    pub fn watch(self: &Arc<Self>, every: Duration, metrics: &mut Registry, shutdown: &Shutdown) {
+        let unusable = Gauge::<i64>::default();
+        let help = "1 while the key ring file is one that cannot be used, and the last good one is in force";
+        metrics.register("portcullis_keyring_unusable", help, unusable.clone());
+        let (keyring, stop) = (self.clone(), shutdown.clone());
+        shutdown.spawn("keyring", async move {
+            let mut hangup = match signal(SignalKind::hangup()) {
+                Ok(hangup) => hangup,
+                Err(error) => {
+                    warn!(%error, "SIGHUP is not obeyed");
+                    return stop.requested().await;
+                }
+            };
+            loop {
+                tokio::select! {
+                    () = sleep(every) => {}
+                    _ = hangup.recv() => info!("SIGHUP: reading the key ring anew"),
+                    () = stop.requested() => return,
+                }
+                let looking = keyring.clone();
+                if let Err(error) = spawn_blocking(move || looking.look()).await {
+                    error!(%error, "reading the key ring broke off");
+                }
+                unusable.set(i64::from(keyring.seen().trouble.is_some()));
+            }
+        });
+    }
+
+    /// Reads the file if it is another one than at the last look.
+    pub fn look(&self) {
+        let text = read(&self.file);
+        let contents = text.as_ref().map(|text| Fingerprint::of_der(text.as_bytes())).map_err(Clone::clone);
+        if self.seen().contents == contents {
+            return;
         }
-        let mut keys = BTreeMap::new();
-        for (id, key) in &written.keys {
-            let bytes = key_bytes(key).map_err(|text| format!("keys.{id} {text}"))?;
-            let key = envelope::key(&bytes).map_err(|error| format!("keys.{id}: {error}"))?;
-            keys.insert(id.clone(), key);
+        let ring = text.and_then(|text| {
+            let ring = Ring::parse(&text)?;
+            ring.follows(&self.ring.load())?;
+            Ok(ring)
+        });
+        let trouble = match ring {
+            Ok(ring) => {
+                let earlier = self.ring.swap(Arc::new(ring));
+                let gone: Vec<_> =
+                    earlier.keys.keys().filter(|id| !self.ring.load().keys.contains_key(*id)).collect();
+                info!(keys = ?self, ?gone, "the key ring was read anew");
+                None
+            }
+            Err(text) => {
+                let fault = fault(&self.file, text);
+                error!(%fault, "the key ring changed and cannot be used; the last good one stays in force");
+                Some(fault.to_string())
+            }
+        };
+        *self.seen() = Seen { contents, trouble };
+    }
+
+    /// What is in force, and whether the file that is there now could not be used. That is no reason to take the server
+    /// out of service: the last good ring serves.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        let ring = self.ring.load();
+        let in_force = format!("{} keys, {} is current", ring.keys.len(), ring.current);
+        match &self.seen().trouble {
+            Some(trouble) => format!("{in_force}; a change could not be used: {trouble}"),
+            None => in_force,
         }
-        let index = key_bytes(&written.blind_index).map_err(|text| format!("blind_index {text}"))?;
-        let blind_index = hmac::Key::new(hmac::HMAC_SHA256, index.as_slice());
-        Ok(Self { current: written.current, keys, blind_index })
+    }
+
+    /// The key that seals what is new.
+    #[must_use]
+    pub fn current(&self) -> Name {
+        self.ring.load().current.clone()
+    }
+
+    /// The keys there are.
+    #[must_use]
+    pub fn key_ids(&self) -> Vec<Name> {
+        self.ring.load().keys.keys().cloned().collect()
+    }
+
+    /// What is done under the lock does not panic.
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids: Vec<_> = self.keys.keys().collect();
-        f.debug_struct("Keyring").field("current", &self.current).field("ids", &ids).finish_non_exhaustive()
+        let ring = self.ring.load();
+        let ids: Vec<_> = ring.keys.keys().collect();
+        f.debug_struct("Keyring").field("current", &ring.current).field("ids", &ids).finish_non_exhaustive()
     }
-}
-
-fn key_bytes(KeyText(text): &KeyText) -> Result<Zeroizing<[u8; 32]>, &'static str> {
-    let decoded = Zeroizing::new(STANDARD.decode(text).map_err(|_| "is not base64")?);
-    let bytes = decoded.as_slice().try_into().map_err(|_| "does not have 32 bytes")?;
-    Ok(Zeroizing::new(bytes))
-}
-
-/// Makes a key ring with one key, readable by its owner alone. Refuses to overwrite: whatever the old keys
-/// sealed would be lost.
-pub fn new_keyring(file: &Path) -> Result<(), KeyringFault> {
-    let fault = |text: String| KeyringFault { file: file.to_owned(), text };
-    let random = || -> Result<Zeroizing<String>, KeyringFault> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        rand::fill(bytes.as_mut_slice()).map_err(|_| fault("no random numbers".to_owned()))?;
-        Ok(Zeroizing::new(STANDARD.encode(bytes.as_slice())))
-    };
-    let (key, index) = (random()?, random()?);
-    let text = Zeroizing::new(format!(
-        "# Whoever has this file can read every stored message; without it nobody can. Back it up, apart from\n\
-         # the database. `current` seals new messages; keep a key here until nothing it sealed is left.\n\
-         # `blind_index` finds messages by sender number and recognises repeated ones: never change it.\n\
-         current = \"k1\"\n\
-         blind_index = \"{}\"\n\n\
-         [keys]\n\
-         k1 = \"{}\"\n",
-        *index, *key
-    ));
-    let mut created = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)
-        .map_err(|error| fault(format!("cannot be made: {error}")))?;
-    created
-        .write_all(text.as_bytes())
-        .and_then(|()| created.sync_all())
-        .map_err(|error| fault(error.to_string()))?;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| fault(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seal::{add_key, new_keyring, remove_key};
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
-    const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-
-    fn refusal(text: &str) -> String {
-        Keyring::parse(text).expect_err("refused")
-    }
-
-    #[test]
-    fn a_new_key_ring_loads_and_is_never_overwritten() {
+    fn loaded() -> (tempfile::TempDir, PathBuf, Keyring) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("keyring.toml");
         new_keyring(&file).unwrap();
-        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
-        assert_eq!(Keyring::load(&file).unwrap().keys.len(), 1);
-        assert!(new_keyring(&file).unwrap_err().to_string().contains("cannot be made"));
+        let keyring = Keyring::load(&file).unwrap();
+        (folder, file, keyring)
     }
 
     #[test]
-    fn a_key_ring_that_others_can_read_is_refused() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("keyring.toml");
-        new_keyring(&file).unwrap();
-        for mode in [0o640, 0o604, 0o660] {
-            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-            let refusal = Keyring::load(&file).unwrap_err().to_string();
-            assert!(refusal.contains("chmod 600"), "{refusal}");
+    fn a_rotated_ring_is_in_force_after_a_look_and_opens_what_was_sealed_before() {
+        let (_folder, file, keyring) = loaded();
+        let (id, job) = ("k1", uuid::Uuid::now_v7());
+        let sealed = keyring.seal_error(job, "before").unwrap();
+        assert_eq!(sealed.0, id);
+        add_key(&file).unwrap();
+        keyring.look();
+        assert_eq!(keyring.current().as_str(), "k2");
+        assert_eq!(keyring.open_error(job, id, sealed.1.clone()).unwrap(), "before");
+        remove_key(&file, &"k1".parse().unwrap()).unwrap();
+        keyring.look();
+        assert!(keyring.open_error(job, id, sealed.1).is_err());
+    }
+
+    #[test]
+    fn a_broken_file_leaves_the_last_good_ring_in_force_and_is_told_of() {
+        let (_folder, file, keyring) = loaded();
+        let good = fs::read_to_string(&file).unwrap();
+        let exchanged = format!("{}k1 = \"{}=\"\n", good.split("k1 = ").next().unwrap(), "A".repeat(43));
+        for broken in ["", "current = \"k1\"", &good.replace("\"k1\"", "\"k9\""), &exchanged] {
+            fs::write(&file, broken).unwrap();
+            keyring.look();
+            assert_eq!(keyring.current().as_str(), "k1");
+            assert!(keyring.detail().contains("a change could not be used"), "{}", keyring.detail());
         }
+        fs::remove_file(&file).unwrap();
+        keyring.look();
+        assert!(keyring.detail().contains("cannot be read"), "{}", keyring.detail());
+        fs::write(&file, good).unwrap();
+        keyring.look();
+        assert!(keyring.detail().contains("others may use it"), "{}", keyring.detail());
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        keyring.look();
+        assert_eq!(keyring.detail(), "1 keys, k1 is current");
     }
 
     #[test]
-    fn keys_of_another_length_and_unknown_members_are_refused_by_name() {
-        let ring = |current: &str, key: &str, index: &str| {
-            format!("current = '{current}'\nblind_index = '{index}'\n[keys]\nk1 = '{key}'")
-        };
-        assert!(Keyring::parse(&ring("k1", KEY, KEY)).is_ok());
-        assert!(refusal(&ring("k1", "AAAA", KEY)).contains("keys.k1 does not have 32 bytes"));
-        assert!(refusal(&ring("k1", "%%%%", KEY)).contains("keys.k1 is not base64"));
-        assert!(refusal(&ring("k1", KEY, "AAAA")).contains("blind_index does not have 32 bytes"));
-        assert!(refusal(&ring("k2", KEY, KEY)).contains("\"k2\" is not in [keys]"));
-        assert!(refusal("current = 'k1'").contains("missing field"));
-        assert!(refusal(&format!("extra = 1\n{}", ring("k1", KEY, KEY))).contains("unknown field"));
-    }
-
-    #[test]
-    fn no_key_is_shown_in_errors_or_debug_output() {
-        let secret = "c2VjcmV0";
-        assert!(!refusal(&format!("current = 'k1'\nblind_index = {secret}")).contains(secret));
-        let ring = Keyring::parse(&format!("current='k1'\nblind_index='{KEY}'\n[keys]\nk1='{KEY}'")).unwrap();
-        assert!(!format!("{ring:?}").contains("AAAA"));
+    fn no_key_is_shown_in_debug_output() {
+        let (_folder, file, keyring) = loaded();
+        let text = fs::read_to_string(file).unwrap();
+        let key = text.split("k1 = \"").nth(1).unwrap().trim_end().trim_end_matches('"');
+        assert!(!format!("{keyring:?} {}", keyring.detail()).contains(key));
     }
 }

@@ -1,6 +1,6 @@
 //! Sealing a message: its sender number, text and metadata become unreadable, and still recognisable.
 
-use aws_lc_rs::{aead::RandomizedNonceKey, hmac};
+use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use shared::{identity::Name, wire::submit::SubmittedMessage};
@@ -49,10 +49,11 @@ impl Keyring {
             metadata: message.metadata.as_deref(),
         };
         let plaintext = Zeroizing::new(serde_json::to_vec(&written).map_err(|_| SealingFailed)?);
-        let key = self.keys.get(&self.current).ok_or(SealingFailed)?;
-        let context = about(message.message_id, message.client_id.as_str(), self.current.as_str());
+        let ring = self.ring.load();
+        let key = ring.keys.get(&ring.current).ok_or(SealingFailed)?;
+        let context = about(message.message_id, message.client_id.as_str(), ring.current.as_str());
         Ok(SealedMessage {
-            key_id: self.current.clone(),
+            key_id: ring.current.clone(),
             sealed: envelope::seal(key, &context, &plaintext)?,
             sender_index: self.sender_index(&message.sender_number),
             payload_hash: self.payload_hash(message),
@@ -67,9 +68,9 @@ impl Keyring {
         key_id: &str,
         mut sealed: Vec<u8>,
     ) -> Result<Payload, Unreadable> {
-        let context = about(message_id, client_id, key_id);
+        let (ring, context) = (self.ring.load(), about(message_id, client_id, key_id));
         let plaintext =
-            envelope::open(self.key(key_id)?, &context, &mut sealed).ok_or(Unreadable::Tampered)?;
+            envelope::open(ring.key(key_id)?, &context, &mut sealed).ok_or(Unreadable::Tampered)?;
         let payload = serde_json::from_slice(plaintext).map_err(|_| Unreadable::Malformed);
         plaintext.zeroize();
         payload
@@ -101,16 +102,11 @@ impl Keyring {
         hash.copy_from_slice(tag.as_ref());
         hash
     }
-
-    pub(super) fn key(&self, id: &str) -> Result<&RandomizedNonceKey, Unreadable> {
-        let unknown = || Unreadable::UnknownKey(id.to_owned());
-        self.keys.get(&id.parse::<Name>().map_err(|_| unknown())?).ok_or_else(unknown)
-    }
 }
 
 /// Binds a sealed message to its row, so that nobody with access to the database can pass one client's
 /// message off as another's. The queue is left out: one message may go to several queues.
-fn about(message_id: Uuid, client_id: &str, key_id: &str) -> Vec<u8> {
+pub(super) fn about(message_id: Uuid, client_id: &str, key_id: &str) -> Vec<u8> {
     envelope::context(&[
         b"portcullis message v1",
         message_id.as_bytes(),

@@ -15,6 +15,7 @@ mod dead_letters;
 mod rules;
 mod migration;
 mod sealing;
+mod rotation;
 mod privileges;
 mod faults;
 mod reports;
