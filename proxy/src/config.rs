@@ -24,6 +24,8 @@ pub struct Config {
     pub crl: CrlConfig,
     /// What a message may be.
     pub message: MessageLimits,
+    /// What a batch of them may be.
+    pub batch: BatchLimits,
     /// Which main servers it forwards to, and how.
     pub upstream: Upstream,
     /// The bounds of a connection.
@@ -90,6 +92,16 @@ pub struct MessageLimits {
     pub characters: usize,
     /// From the end of a request's head to the end of its body.
     pub body_timeout: Span,
+}
+
+/// The table `[batch]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchLimits {
+    /// Messages of a batch; each of them is held to `[message]`.
+    pub messages: usize,
+    /// Bytes of a batch's body.
+    pub body_bytes: ByteSize,
 }
 
 /// The table `[upstream]`.
@@ -159,6 +171,12 @@ impl Default for MessageLimits {
     }
 }
 
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { messages: 1000, body_bytes: ByteSize::kib(4096) }
+    }
+}
+
 impl Default for Upstream {
     fn default() -> Self {
         Self {
@@ -181,6 +199,7 @@ impl Configuration for Config {
             registry: source.section("registry"),
             crl: source.section("crl"),
             message: source.section("message"),
+            batch: source.section("batch"),
             upstream: source.section("upstream"),
             limits: source.section("limits"),
             log: source.section("log"),
@@ -193,6 +212,7 @@ impl Configuration for Config {
         config.registry.check(source);
         config.crl.check(source);
         config.message.check(source);
+        config.batch.check(source);
         config.upstream.check(source);
         config.limits.check(source);
         config
@@ -228,6 +248,17 @@ impl MessageLimits {
         }
         if self.body_timeout.0.is_zero() {
             source.fault("message.body_timeout", "must be longer than 0s");
+        }
+    }
+}
+
+impl BatchLimits {
+    fn check(&self, source: &mut Source) {
+        if !(1..=100_000).contains(&self.messages) {
+            source.fault("batch.messages", "must lie between 1 and 100000");
+        }
+        if !(1024..=64 * 1024 * 1024).contains(&self.body_bytes.0) {
+            source.fault("batch.body_bytes", "must lie between 1KiB and 64MiB");
         }
     }
 }
@@ -268,6 +299,7 @@ mod tests {
         let servers = config.upstream.servers.clone();
         assert_eq!(shown(&config.upstream), shown(&Upstream { servers, ..upstream }));
         assert_eq!(shown(&config.message), shown(&message));
+        assert_eq!(shown(&config.batch), shown(&BatchLimits::default()));
         assert_eq!(shown(&config.crl), shown(&CrlConfig::default()));
         assert_eq!(shown(&config.limits), shown(&Limits::default()));
         assert_eq!(config.registry.poll, registry.poll);

@@ -11,7 +11,7 @@ use shared::wire::{Code, Problem};
 use crate::{
     activity::Activity,
     api,
-    config::MessageLimits,
+    config::{BatchLimits, MessageLimits},
     edge::{self, Arrival, Authorizer},
     forward::Forward,
     metrics::Metrics,
@@ -23,6 +23,7 @@ pub(crate) struct Edge {
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) forward: Forward,
     pub(crate) message: MessageLimits,
+    pub(crate) batch: BatchLimits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) activity: Arc<Activity>,
 }
@@ -31,6 +32,8 @@ pub(crate) struct Edge {
 pub(crate) fn routes(edge: Arc<Edge>) -> Router {
     Router::new()
         .route("/api/v1/messages", post(api::submit))
+        .route("/api/v1/messages/batch", post(api::submit_batch))
+        .route("/api/v1/messages/{message_id}", get(api::status))
         .route("/api/v1/whoami", get(api::whoami))
         .route("/api/v1/health", get(api::health))
         .route("/health", get(api::health))

@@ -81,6 +81,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
         authorizer: authorizer.clone(),
         forward,
         message: config.message,
+        batch: config.batch,
         metrics,
         activity,
     });

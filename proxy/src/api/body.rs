@@ -1,31 +1,39 @@
-//! Reading a request's body: whole, under a limit and a deadline, of the one type that is read here.
+//! Reading a request's body under a limit and a deadline, of a type that is read here.
 //!
 //! Refused with the rest unread: another content type or encoding, too many bytes, too slow a sender.
 
-use std::sync::Arc;
-
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use shared::wire::{Code, Problem};
+use shared::{
+    config::Span,
+    wire::{Code, Problem},
+};
 use tokio::time::timeout;
 
-use crate::{config::MessageLimits, routes::Edge};
+use crate::config::MessageLimits;
 
-/// Checks the headers that describe the body and the answer.
-pub(super) fn check_headers(headers: &HeaderMap, limits: &MessageLimits) -> Result<(), Problem> {
+/// One JSON text (RFC 8259).
+pub(super) const JSON: &str = "application/json";
+
+/// Checks the headers that describe the body and the answer; out comes the one of `types` that the body is of.
+pub(super) fn check_headers(
+    headers: &HeaderMap,
+    types: &[&'static str],
+    most_bytes: usize,
+) -> Result<&'static str, Problem> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"));
     let content_type = text(header::CONTENT_TYPE);
     // Two of them are two readings of one body.
     let single = headers.get_all(header::CONTENT_TYPE).iter().count() == 1;
-    if !(single && content_type.is_some_and(is_json)) {
+    let media_type = content_type.filter(|_| single).and_then(|value| one_of(types, value));
+    let Some(media_type) = media_type else {
         let found = content_type.unwrap_or("none");
-        return Err(Problem::new(
-            Code::UnsupportedMediaType,
-            format!("content type {found:?} is not read here: send -H 'Content-Type: application/json'"),
-        )
-        .with("field", "Content-Type"));
-    }
+        let (first, all) = (types.first().unwrap_or(&""), types.join(", "));
+        let detail =
+            format!("content type {found:?} is not read here, only {all}: send -H 'Content-Type: {first}'");
+        return Err(Problem::new(Code::UnsupportedMediaType, detail).with("field", "Content-Type"));
+    };
     let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     let mut encodings = encodings.map(|value| value.to_str().unwrap_or("(not text)"));
     if let Some(encoding) = encodings.find(|one| !one.eq_ignore_ascii_case("identity")) {
@@ -40,48 +48,67 @@ pub(super) fn check_headers(headers: &HeaderMap, limits: &MessageLimits) -> Resu
     if accepted.peek().is_some() && !accepted.any(accepts_json) {
         return Err(Problem::new(Code::NotAcceptable, "answers are application/json").with("field", "Accept"));
     }
-    if headers.contains_key("idempotency-key") {
-        // Ignoring it would promise what is not kept.
-        return Err(Problem::new(Code::NotEnabled, "Idempotency-Key is not enabled on this server yet")
-            .with("field", "Idempotency-Key"));
-    }
     let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-    if length.is_some_and(|length| length > limits.body.0 as u64) {
-        return Err(too_large(limits));
+    if length.is_some_and(|length| length > most_bytes as u64) {
+        return Err(too_large(most_bytes));
     }
-    Ok(())
+    Ok(media_type)
 }
 
-/// Reads the body to its end.
-pub(super) async fn read(edge: &Arc<Edge>, body: Body) -> Result<Bytes, Problem> {
-    let limits = &edge.message;
-    let whole = Limited::new(body, limits.body.0).collect();
-    match timeout(limits.body_timeout.0, whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits)),
-        Ok(Err(_)) => Err(Problem::new(Code::InvalidJson, "the body ended before it was complete")),
-        Err(_) => Err(Problem::new(
-            Code::RequestTimeout,
-            format!("the body was not complete after {:?}", limits.body_timeout),
-        )),
-    }
-}
-
-fn too_large(limits: &MessageLimits) -> Problem {
-    Problem::new(Code::PayloadTooLarge, format!("the body may have at most {} bytes", limits.body.0))
-        .with("limit_bytes", limits.body.0)
-}
-
-/// `application/json`, with or without parameters; a charset other than UTF-8 is refused (RFC 8259 §8.1).
-fn is_json(value: &str) -> bool {
-    let mut parts = value.split(';').map(str::trim);
-    parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
-        && parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
-                value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+/// Hands the body over piece by piece, as it comes in, up to its end; stops at the first problem.
+pub(super) async fn read_each(
+    body: Body,
+    most_bytes: usize,
+    limit: Span,
+    mut take: impl FnMut(&[u8]) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let mut body = Limited::new(body, most_bytes);
+    let all = async {
+        while let Some(frame) = body.frame().await {
+            match frame {
+                // trailers say nothing here
+                Ok(frame) => frame.data_ref().map_or(Ok(()), |data| take(data))?,
+                Err(error) if error.is::<LengthLimitError>() => return Err(too_large(most_bytes)),
+                Err(_) => {
+                    return Err(Problem::new(Code::InvalidJson, "the body ended before it was complete"));
+                }
             }
-            _ => true,
-        })
+        }
+        Ok(())
+    };
+    timeout(limit.0, all).await.unwrap_or_else(|_| {
+        Err(Problem::new(Code::RequestTimeout, format!("the body was not complete after {limit:?}")))
+    })
+}
+
+/// Reads a body that is one message, to its end.
+pub(super) async fn read(body: Body, limits: &MessageLimits) -> Result<Vec<u8>, Problem> {
+    let mut whole = Vec::new();
+    read_each(body, limits.body.0, limits.body_timeout, |piece| {
+        whole.extend_from_slice(piece);
+        Ok(())
+    })
+    .await?;
+    Ok(whole)
+}
+
+fn too_large(most_bytes: usize) -> Problem {
+    Problem::new(Code::PayloadTooLarge, format!("the body may have at most {most_bytes} bytes"))
+        .with("limit_bytes", most_bytes)
+}
+
+/// The one of `types` that a value names, with or without parameters; a charset other than UTF-8 is refused
+/// (RFC 8259 §8.1).
+fn one_of(types: &[&'static str], value: &str) -> Option<&'static str> {
+    let mut parts = value.split(';').map(str::trim);
+    let named = parts.next()?;
+    let utf_8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    types.iter().copied().find(|one| utf_8 && named.eq_ignore_ascii_case(one))
 }
 
 /// Whether an Accept value takes JSON. A type that is listed with `q=0` is not accepted (RFC 9110 §12.4.2).
@@ -102,6 +129,10 @@ fn accepts_json(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_json(value: &str) -> bool {
+        one_of(&[JSON], value).is_some()
+    }
 
     #[test]
     fn json_in_utf_8_is_the_only_type() {

@@ -6,7 +6,7 @@
 use serde_json::{error::Category, value::RawValue};
 use shared::wire::{Code, Problem};
 
-use super::{members::Members, metadata};
+use super::{idempotency_key::is_key, members::Members, metadata};
 use crate::config::MessageLimits;
 
 /// Members that the API reserves and this server does not offer yet.
@@ -15,7 +15,7 @@ const NOT_BUILT: [&str; 5] = ["priority", "deliver_at", "expires_at", "ordering_
 /// The longest routing key, as in AMQP 0-9-1 (a short string).
 const ROUTING_KEY_BYTES: usize = 255;
 
-/// One valid message.
+/// One valid message, and the key that a batch's item may have for itself.
 #[derive(Debug)]
 pub struct Message {
     /// E.164: `+`, then 2 to 15 ASCII digits, the first not 0.
@@ -26,21 +26,33 @@ pub struct Message {
     pub metadata: Option<Box<RawValue>>,
     /// Where the client wants it to go.
     pub routing_key: Option<String>,
+    /// Only in a batch; a single message has it in a header.
+    pub idempotency_key: Option<String>,
 }
 
 /// Reads one message.
 pub fn parse_message(body: &[u8], limits: &MessageLimits) -> Result<Message, Problem> {
+    parse(body, limits, false)
+}
+
+/// Reads one message of a batch, which may have an idempotency key of its own.
+pub(super) fn parse_item(item: &[u8], limits: &MessageLimits) -> Result<Message, Problem> {
+    parse(item, limits, true)
+}
+
+fn parse(body: &[u8], limits: &MessageLimits, of_batch: bool) -> Result<Message, Problem> {
     let text = std::str::from_utf8(body)
         .map_err(|error| Problem::new(Code::InvalidJson, format!("the body is not UTF-8: {error}")))?;
     let Members(members) = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
 
-    let mut found: [Option<&RawValue>; 4] = [None; 4];
+    let mut found: [Option<&RawValue>; 5] = [None; 5];
     for (name, value) in members {
         let slot = match &*name {
             "sender_number" => &mut found[0],
             "message_body" => &mut found[1],
             "metadata" => &mut found[2],
             "routing_key" => &mut found[3],
+            "idempotency_key" if of_batch => &mut found[4],
             later if NOT_BUILT.contains(&later) => {
                 return Err(problem(Code::NotEnabled, later, "is not enabled on this server"));
             }
@@ -50,12 +62,13 @@ pub fn parse_message(body: &[u8], limits: &MessageLimits) -> Result<Message, Pro
             return Err(invalid(&name, "stands more than once"));
         }
     }
-    let [sender_number, message_body, metadata, routing_key] = found;
+    let [sender_number, message_body, metadata, routing_key, idempotency_key] = found;
     Ok(Message {
         sender_number: read_sender_number(sender_number)?,
         message_body: read_message_body(message_body, limits.characters)?,
         metadata: read_metadata(metadata)?,
         routing_key: read_routing_key(routing_key)?,
+        idempotency_key: read_idempotency_key(idempotency_key)?,
     })
 }
 
@@ -102,6 +115,13 @@ fn read_routing_key(raw: Option<&RawValue>) -> Result<Option<String>, Problem> {
         return Ok(Some(key));
     }
     Err(invalid(name, "must be 1 to 255 characters out of A-Z, a-z, 0-9 and '.', '_', ':', '/', '-'"))
+}
+
+fn read_idempotency_key(raw: Option<&RawValue>) -> Result<Option<String>, Problem> {
+    let name = "idempotency_key";
+    let Some(raw) = raw else { return Ok(None) };
+    let key = string(name, raw)?;
+    if is_key(&key) { Ok(Some(key)) } else { Err(invalid(name, "must be 1 to 255 visible ASCII characters")) }
 }
 
 fn required_string(name: &str, raw: Option<&RawValue>) -> Result<String, Problem> {

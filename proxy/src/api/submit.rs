@@ -1,7 +1,8 @@
 //! `POST /api/v1/messages`: one message in, `202` after its commit.
 //!
-//! In: a validated body from an admitted client. Out: 202 with the message's id, once the main server
-//! has committed it. A 503 means "outcome unknown or not stored": the message may be sent again.
+//! In: a validated body from an admitted client, with an idempotency key or without. Out: 202 with the message's
+//! id, once the main server has committed it, or the first answer again if the key was used for it before.
+//! A 503 means "outcome unknown or not stored": the message may be sent again.
 
 use std::sync::Arc;
 
@@ -11,24 +12,26 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use shared::{
     identity::Name,
     serve::Connection,
     wire::{
         Code, Problem,
-        submit::{SubmitOutcome, SubmitResult, SubmittedMessage},
+        submit::{IdempotencyKey, SubmitOutcome, SubmitResult, SubmittedMessage},
     },
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{body, parse_message};
+use super::{Message, body, idempotency_key, parse_message, refuse, refuse_early};
 use crate::{
-    edge::{Arrival, LastAnswer},
+    edge::{Arrival, Principal},
     routes::Edge,
 };
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 #[derive(Serialize)]
 struct Accepted {
@@ -46,49 +49,45 @@ pub(crate) async fn submit(
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
-    // A body that is answered before its end leaves the connection unusable for another request.
-    let answered_early = |problem: Problem| {
-        let mut response = problem.of_request(arrival.request_id).into_response();
-        response.extensions_mut().insert(LastAnswer);
-        response
+    let checked = body::check_headers(&head.headers, &[body::JSON], edge.message.body.0);
+    let key = match checked.and_then(|_| idempotency_key::of_request(&head.headers)) {
+        Ok(key) => key,
+        Err(problem) if body.is_end_stream() => return refuse(problem, &arrival),
+        Err(problem) => return refuse_early(problem, &arrival),
     };
-    if let Err(problem) = body::check_headers(&head.headers, &edge.message) {
-        return if body.is_end_stream() { refuse(problem, &arrival) } else { answered_early(problem) };
-    }
-    let bytes = match body::read(&edge, body).await {
+    let bytes = match body::read(body, &edge.message).await {
         Ok(bytes) => bytes,
-        Err(problem) => return answered_early(problem),
+        Err(problem) => return refuse_early(problem, &arrival),
     };
-    match accept(&edge, &connection, &arrival, &bytes).await {
-        Ok(response) => response,
-        Err(Refused::Certificate(problem)) => answered_early(problem),
-        Err(Refused::Message(problem)) => refuse(problem, &arrival),
-    }
-}
-
-enum Refused {
-    Certificate(Problem),
-    Message(Problem),
-}
-
-impl From<Problem> for Refused {
-    fn from(problem: Problem) -> Self {
-        Self::Message(problem)
-    }
-}
-
-async fn accept(
-    edge: &Edge,
-    connection: &Connection,
-    arrival: &Arrival,
-    bytes: &[u8],
-) -> Result<Response, Refused> {
-    let message = parse_message(bytes, &edge.message)?;
+    let message = match parse_message(&bytes, &edge.message) {
+        Ok(message) => message,
+        Err(problem) => return refuse(problem, &arrival),
+    };
     // Again, now that the body is complete: it may have taken long enough for a revocation.
-    let principal = edge.authorizer.authorize(&connection.peer).map_err(|refusal| {
-        Refused::Certificate(refusal.to_problem(&connection.peer.certificate.fingerprint))
-    })?;
-    let submitted = SubmittedMessage {
+    let principal = match authorize_again(&edge, &connection) {
+        Ok(principal) => principal,
+        Err(problem) => return refuse_early(problem, &arrival),
+    };
+    let key = key.map(|key| IdempotencyKey { key, index: None, batch: None });
+    let result = edge.forward.submit(submitted(message, key, &principal, &arrival)).await;
+    let answer = result.and_then(|result| stored(&result)).map(|stored| answer(stored, principal.client_id));
+    answer.unwrap_or_else(|problem| refuse(problem, &arrival))
+}
+
+/// Judges the caller anew, after time has passed.
+pub(super) fn authorize_again(edge: &Edge, connection: &Connection) -> Result<Principal, Problem> {
+    let peer = &connection.peer;
+    edge.authorizer.authorize(peer).map_err(|refusal| refusal.to_problem(&peer.certificate.fingerprint))
+}
+
+/// A message as it travels on, with the principal that was verified.
+pub(super) fn submitted(
+    message: Message,
+    idempotency_key: Option<IdempotencyKey>,
+    principal: &Principal,
+    arrival: &Arrival,
+) -> SubmittedMessage {
+    SubmittedMessage {
         message_id: Uuid::now_v7(),
         client_id: principal.client_id.clone(),
         cert_fingerprint: principal.fingerprint,
@@ -98,35 +97,56 @@ async fn accept(
         message_body: message.message_body,
         metadata: message.metadata,
         routing_key: message.routing_key,
-        idempotency_key: None,
-    };
-    let result = edge.forward.submit(submitted).await?;
-    Ok(answer(&result, principal.client_id)?)
+        idempotency_key,
+    }
 }
 
-fn answer(result: &SubmitResult, client_id: Name) -> Result<Response, Problem> {
+/// A message that is in the store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    pub(super) message_id: Uuid,
+    pub(super) queued_at: OffsetDateTime,
+    /// It was there before, by its idempotency key. A batch that a proxy itself sent again is no replay.
+    pub(super) replayed: bool,
+}
+
+/// What a main server's result means for the client.
+pub(super) fn stored(result: &SubmitResult) -> Result<Stored, Problem> {
     match (result.outcome, result.queued_at) {
-        (SubmitOutcome::Queued | SubmitOutcome::Replayed, Some(queued_at)) => {
-            let message_id = result.message_id;
-            let accepted = Accepted { message_id, status: "queued", client_id, queued_at };
-            let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
-            if let Ok(location) = HeaderValue::try_from(format!("/api/v1/messages/{message_id}")) {
-                response.headers_mut().insert(header::LOCATION, location);
-            }
-            Ok(response)
-        }
+        (SubmitOutcome::Queued | SubmitOutcome::Replayed, Some(queued_at)) => Ok(Stored {
+            message_id: result.original.unwrap_or(result.message_id),
+            queued_at,
+            replayed: result.original.is_some(),
+        }),
         (SubmitOutcome::Conflict, _) => Err(Problem::new(
             result.code.unwrap_or(Code::IdempotencyConflict),
-            "a message with this id exists with another sender or payload",
+            "this idempotency key was used for another message; a key stands for one message for 24 hours",
         )),
-        (SubmitOutcome::Rejected, _) => Err(Problem::new(
-            result.code.unwrap_or(Code::InvalidField),
-            "the message store cannot hold this message; other messages are not affected",
-        )),
+        (SubmitOutcome::Rejected, _) => Err(rejected(result.code.unwrap_or(Code::InvalidField))),
         (_, None) => Err(Problem::new(Code::InternalError, "the main server did not say when it was stored")),
     }
 }
 
-fn refuse(problem: Problem, arrival: &Arrival) -> Response {
-    problem.of_request(arrival.request_id).into_response()
+fn rejected(code: Code) -> Problem {
+    let detail = match code {
+        Code::BacklogExceeded => "the message's queue holds as many messages as it may; send it again later",
+        _ => "the message store cannot hold this message; other messages are not affected",
+    };
+    Problem::new(code, detail)
+}
+
+fn answer(stored: Stored, client_id: Name) -> Response {
+    let Stored { message_id, queued_at, replayed } = stored;
+    let accepted = Accepted { message_id, status: "queued", client_id, queued_at };
+    let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
+    if let Ok(location) = HeaderValue::try_from(format!("/api/v1/messages/{message_id}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    if replayed { as_replayed(response) } else { response }
+}
+
+/// Says that nothing was added.
+pub(super) fn as_replayed(mut response: Response) -> Response {
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
 }

@@ -30,6 +30,8 @@ pub(crate) async fn whoami(
         "limits": {
             "body_bytes": edge.message.body.0,
             "message_body_characters": edge.message.characters,
+            "batch_messages": edge.batch.messages,
+            "batch_body_bytes": edge.batch.body_bytes.0,
         },
     }))
 }

@@ -1,6 +1,7 @@
 //! The answer of a committed batch is lost on its way to the proxy.
 
 mod relay;
+mod replayed;
 
 use std::thread;
 
