@@ -23,6 +23,17 @@ pub type ReasonCode = &'static str;
 /// A connection keeps a buffer as large as what it read last: after a list of so many bytes it is closed.
 const LARGE: usize = 1 << 20;
 
+/// One connection, made when it is first needed, under this name.
+pub(crate) fn lazy_pool(config: &config::Registry, name: &str) -> Result<PgPool, SyncError> {
+    let options: PgConnectOptions = config.database_url.expose().parse()?;
+    let millis = config.statement_timeout.0.as_millis().to_string();
+    let options = options.application_name(name).options([("statement_timeout", millis.as_str())]);
+    Ok(PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(config.statement_timeout.0)
+        .connect_lazy_with(options))
+}
+
 /// The table as a source of lists.
 #[derive(Debug)]
 pub struct CrlTable {
@@ -36,15 +47,7 @@ impl CrlTable {
     /// A source that connects when it is first read. It has a connection of its own: a large list on its way
     /// must not keep a change of the client table waiting.
     pub fn new(config: &config::Registry, lists: Arc<RevocationLists>) -> Result<Self, SyncError> {
-        let options: PgConnectOptions = config.database_url.expose().parse()?;
-        let millis = config.statement_timeout.0.as_millis().to_string();
-        let options = options
-            .application_name("portcullis-proxy crls")
-            .options([("statement_timeout", millis.as_str())]);
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(config.statement_timeout.0)
-            .connect_lazy_with(options);
+        let pool = lazy_pool(config, "portcullis-proxy crls")?;
         Ok(Self { lists, pool, poll: config.poll.0, deadline: config.statement_timeout.0 })
     }
 

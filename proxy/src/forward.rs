@@ -7,6 +7,8 @@
 mod fair_queue;
 mod batch;
 mod dispatch;
+mod refused;
+mod client;
 mod upstream;
 
 use std::{sync::Arc, time::Duration};
@@ -29,6 +31,7 @@ use tracing::debug;
 use self::fair_queue::{FairQueue, NoPlace};
 use crate::{config, metrics::Metrics};
 
+pub(crate) use refused::MainServers;
 pub(crate) use upstream::{Upstreams, upstreams};
 
 /// A message waiting for its answer.

@@ -20,7 +20,7 @@ use crate::{
     activity::Activity,
     crls::CrlTable,
     edge::{Authorizer, sweep},
-    forward::{Forward, Upstreams, upstreams},
+    forward::{Forward, MainServers, Upstreams, upstreams},
     metrics::Metrics,
     registry::{ExpiryMetrics, Registry, Sync},
     report::Reporter,
@@ -35,26 +35,33 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let metrics = Arc::new(Metrics::register(&mut metrics_registry));
 
     let bundle = Arc::new(TrustBundle::read(&config.tls.clients_ca, BundleKind::AnyAuthority)?);
-    let upstreams = upstreams(&config)?;
+    let services = TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?;
 
     let registry = Arc::new(Registry::new(config.registry.max_staleness.0));
     metrics_registry.register_collector(Box::new(registry.clone().gauges()));
     let connections = Arc::new(Connections::new());
     let sync = Sync::new(&config.registry, registry.clone(), connections.clone())
         .context("registry.database_url")?;
-    let hints = sync.hints();
+    let (hints, hinted) = (sync.hints(), sync.hints());
     shutdown.spawn("registry sync", sync.run(shutdown.clone()));
 
     let of_lists = connections.clone();
-    let lists = RevocationLists::open(&config.crl, &bundle, &mut metrics_registry, move |crls| {
-        of_lists.close_revoked(crls);
-    })
-    .context("crl.authorities")?;
+    // The main servers' CAs too: they are judged by the same lists, and none of these CAs vouches for a client.
+    let further = services.authorities();
+    let lists =
+        RevocationLists::open_beside(&config.crl, &bundle, further, &mut metrics_registry, move |crls| {
+            of_lists.close_revoked(crls);
+        })
+        .context("crl.authorities")?;
     lists.load_configured().await?;
     shutdown.spawn("crl sources", lists.clone().watch_configured(shutdown.clone()));
     let table = CrlTable::new(&config.registry, lists.clone()).context("registry.database_url")?;
     shutdown.spawn("crl table", table.run(hints, shutdown.clone()));
 
+    let main_servers = MainServers::new(lists.clone());
+    main_servers.keep_reading(&config.registry, hinted, &shutdown).context("registry.database_url")?;
+    let upstreams = upstreams(&config, &main_servers)?;
+    shutdown.spawn("drop refused upstreams", upstreams.clone().sweep(shutdown.clone()));
     shutdown.spawn("probe upstreams", upstreams.clone().probe(shutdown.clone()));
     let activity = Arc::new(Activity::register(&mut metrics_registry));
     let reporter = Reporter {

@@ -19,7 +19,7 @@ use crate::identity::Certificate;
 
 pub use bundle::{BundleKind, TrustBundle};
 pub use client_verifier::{ClientVerifier, Gate, Handshake, with_verified_peer};
-pub use config::{DoorTls, Identity, Protocols, client_config, door_tls};
+pub use config::{DoorTls, Identity, Protocols, client_config, client_config_with, door_tls};
 pub use files::TlsFileError;
 pub use path::{Purpose, VerifiedPath, verify_path};
 pub use server_verifier::ServerVerifier;

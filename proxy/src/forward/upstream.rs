@@ -1,6 +1,4 @@
 //! The main servers: one HTTP/2 connection each, over mTLS, their role checked.
-//!
-//! The one place of the proxy that builds HTTP clients.
 
 use std::{
     sync::{
@@ -10,12 +8,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
-use reqwest::{Client, Response, StatusCode, header};
+use reqwest::{Response, StatusCode, header};
 use shared::{
-    identity::Role,
     shutdown::Shutdown,
-    tls::{BundleKind, Protocols, TrustBundle, client_config},
+    tls::{BundleKind, TrustBundle},
     wire::{
         report::Report,
         status::{MessageStatus, StatusRequest},
@@ -26,14 +22,13 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use url::Url;
 
+use super::{MainServers, client::ServerClient};
 use crate::config::Config;
 
-/// To a machine that is off: longer than any healthy network needs.
-const CONNECT: Duration = Duration::from_secs(2);
-/// How soon a connection whose other end vanished is noticed.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Between probes of a server that does not answer, and the time it has for one.
 const PROBE: Duration = Duration::from_millis(500);
+/// How often the main servers that are connected are judged anew.
+const SWEEP: Duration = Duration::from_millis(250);
 
 /// All main servers.
 #[derive(Debug)]
@@ -45,7 +40,7 @@ pub(crate) struct Upstreams {
 
 #[derive(Debug)]
 struct Upstream {
-    client: Client,
+    client: ServerClient,
     url: Url,
     reports: Url,
     status: Url,
@@ -91,23 +86,11 @@ fn with_sources(error: &reqwest::Error) -> String {
 }
 
 /// Builds the clients; nothing is connected before the first batch.
-pub(crate) fn upstreams(config: &Config) -> anyhow::Result<Arc<Upstreams>> {
+pub(crate) fn upstreams(config: &Config, main_servers: &Arc<MainServers>) -> anyhow::Result<Arc<Upstreams>> {
     let bundle = Arc::new(TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?);
     let mut servers = Vec::new();
     for server in &config.upstream.servers {
-        let tls = client_config(&config.tls.identity(), bundle.clone(), Role::MainServer, Protocols::Http2)?;
-        #[expect(clippy::disallowed_methods, reason = "the one place of the proxy that builds clients")]
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .http2_keep_alive_timeout(KEEP_ALIVE)
-            .http2_keep_alive_while_idle(true)
-            .http2_initial_stream_window_size(1 << 20)
-            .build()
-            .with_context(|| format!("cannot make a client for {server}"))?;
+        let client = ServerClient::new(config.tls.identity(), bundle.clone(), main_servers.clone())?;
         servers.push(Upstream {
             client,
             url: server.join("/internal/v1/messages")?,
@@ -127,6 +110,23 @@ impl Upstreams {
     /// How many answered when they were last asked.
     pub(crate) fn answering(&self) -> usize {
         self.servers.iter().filter(|server| server.answers.load(Relaxed)).count()
+    }
+
+    /// Gives up connections to main servers that are refused by now, until the soft stop.
+    pub(crate) async fn sweep(self: Arc<Self>, shutdown: Shutdown) {
+        while !shutdown.is_requested() {
+            for server in &self.servers {
+                match server.client.give_up_if_refused() {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        server.answers.store(false, Relaxed);
+                        warn!(server = %server.url, "main server is revoked or not active: connection given up");
+                    }
+                    Err(error) => warn!(server = %server.url, "{error:#}"),
+                }
+            }
+            tokio::select! { () = tokio::time::sleep(SWEEP) => {} () = shutdown.requested() => {} }
+        }
     }
 
     /// Asks the servers that do not answer, with an empty batch, until the soft stop: no client's message
@@ -202,7 +202,7 @@ impl Upstream {
     }
 
     async fn send(&self, url: &Url, body: Vec<u8>, limit: Duration) -> Result<Response, Unanswered> {
-        let request = self.client.post(url.clone()).timeout(limit).body(body);
+        let request = self.client.client().post(url.clone()).timeout(limit).body(body);
         let response = request.header(header::CONTENT_TYPE, "application/json").send().await?;
         match response.status() {
             status if status.is_success() => Ok(response),

@@ -478,13 +478,14 @@ async fn the_proxys_role_reads_the_registry_and_nothing_else() {
     let mut proxy = copy.connect().await;
     proxy.execute("SET ROLE portcullis_proxy").await.unwrap();
     for allowed in
-        ["SELECT * FROM client_registry", "SELECT * FROM crl_registry", "LISTEN portcullis_registry"]
+        ["SELECT * FROM client_registry", "SELECT * FROM crl_registry", "SELECT * FROM main_servers_refused", "LISTEN portcullis_registry"]
     {
         assert!(proxy.execute(allowed).await.is_ok(), "{allowed}");
     }
     for refused in [
         "SELECT * FROM clients",
         "SELECT * FROM services",
+        "SELECT * FROM service_registry",
         "SELECT * FROM messages",
         "SELECT * FROM jobs",
         "SELECT * FROM revoked_fingerprints",

@@ -44,8 +44,8 @@ pub async fn with_verified_peer<F: Future>(handshake: F) -> (F::Output, Option<P
         .await
 }
 
-/// What a strict door asks about a peer whose path verified and that has proved to hold its key, before the
-/// handshake ends. Who shows another's certificate is not asked about: nothing is known of its holder by that.
+/// What is asked about a peer whose path verified, before the handshake ends. A strict door asks when the peer has
+/// proved to hold its key. Who shows another's certificate is not asked about: nothing is known of its holder by that.
 #[derive(Clone)]
 pub struct Gate(Arc<Judge>);
 
@@ -56,6 +56,10 @@ impl Gate {
     /// so that their refusal can be noted; they are refused whatever it answers.
     pub fn new(judge: impl Fn(&Peer) -> Result<(), CertificateError> + Send + Sync + 'static) -> Self {
         Self(Arc::new(judge))
+    }
+
+    pub(super) fn ask(&self, peer: &Peer) -> Result<(), Error> {
+        Ok((self.0)(peer)?)
     }
 }
 
@@ -113,10 +117,10 @@ impl ClientVerifier {
     }
 
     fn ask_gate(&self, peer: &Peer) -> Result<(), Error> {
-        let Some(Gate(judge)) = self.gate.as_ref().filter(|_| self.handshake == Handshake::Strict) else {
+        let Some(gate) = self.gate.as_ref().filter(|_| self.handshake == Handshake::Strict) else {
             return Ok(());
         };
-        judge(peer)?;
+        gate.ask(peer)?;
         if peer.path.explain_only {
             return Err(CertificateError::Expired.into());
         }

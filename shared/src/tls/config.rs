@@ -7,6 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use rustls::{
     ClientConfig, ServerConfig,
+    client::Resumption,
     server::{NoServerSessionStorage, ServerSessionMemoryCache},
     sign::{CertifiedKey, SingleCertAndKey},
 };
@@ -114,15 +115,26 @@ pub fn client_config(
     role: Role,
     protocols: Protocols,
 ) -> Result<ClientConfig, TlsFileError> {
+    client_config_with(identity, ServerVerifier::new(bundle, role), protocols)
+}
+
+/// The same with a verifier that asks more. Nothing is resumed: the verifier does not run on resumption, and a server
+/// that was refused since would get past it. (Our own doors for services offer none.)
+pub fn client_config_with(
+    identity: &Identity,
+    verifier: ServerVerifier,
+    protocols: Protocols,
+) -> Result<ClientConfig, TlsFileError> {
     let key = identity.load()?;
     #[expect(clippy::disallowed_methods, reason = "the module that the ban points to")]
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| refused(identity, &error))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(bundle, role)))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
     config.alpn_protocols = protocols.alpn();
+    config.resumption = Resumption::disabled();
     Ok(config)
 }
 

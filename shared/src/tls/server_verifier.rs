@@ -3,7 +3,7 @@
 //! The name alone would let any service certificate for the same host, a worker's on the same machine,
 //! pose as a main server.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, SignatureScheme,
@@ -13,22 +13,43 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::EndEntityCert;
 
-use super::{Purpose, TrustBundle, error::rustls_error, provider, verify_path};
+use super::{Gate, Peer, Purpose, TrustBundle, error::rustls_error, provider, verify_path};
 use crate::identity::{Role, Workload};
 
 /// Verifies servers against one bundle and one role.
-#[derive(Debug)]
 pub struct ServerVerifier {
     bundle: Arc<TrustBundle>,
     role: Role,
+    gate: Option<Gate>,
+    note: Option<Box<Note>>,
     provider: Arc<CryptoProvider>,
+}
+
+type Note = dyn Fn(Peer) + Send + Sync;
+
+impl fmt::Debug for ServerVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerVerifier").field("role", &self.role).finish_non_exhaustive()
+    }
 }
 
 impl ServerVerifier {
     /// A verifier that accepts services of one role.
     #[must_use]
     pub fn new(bundle: Arc<TrustBundle>, role: Role) -> Self {
-        Self { bundle, role, provider: provider() }
+        Self { bundle, role, gate: None, note: None, provider: provider() }
+    }
+
+    /// Asks a gate about every server whose path, name and role verify.
+    #[must_use]
+    pub fn with_gate(self, gate: Gate) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
+
+    /// Hands every server that is believed on, for whoever judges open connections.
+    #[must_use]
+    pub fn noting(self, note: impl Fn(Peer) + Send + Sync + 'static) -> Self {
+        Self { note: Some(Box::new(note)), ..self }
     }
 }
 
@@ -45,10 +66,17 @@ impl ServerCertVerifier for ServerVerifier {
         EndEntityCert::try_from(end_entity)
             .and_then(|leaf| leaf.verify_is_valid_for_subject_name(server_name))
             .map_err(rustls_error)?;
-        match peer.certificate.spiffe.map(|id| id.workload) {
-            Some(Workload::Service(role, _)) if role == self.role => Ok(ServerCertVerified::assertion()),
-            _ => Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
+        match peer.certificate.spiffe.as_ref().map(|id| &id.workload) {
+            Some(Workload::Service(role, _)) if *role == self.role => {}
+            _ => return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
         }
+        if let Some(gate) = &self.gate {
+            gate.ask(&peer)?;
+        }
+        if let Some(note) = &self.note {
+            note(peer);
+        }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -1,6 +1,8 @@
 //! Who may knock at which door: clients at the proxy, proxies and workers at the main server, each at their
 //! own, and nobody whom the services table no longer knows.
 
+mod main_server;
+
 use certs::ServiceRequest;
 use local::{Client, Curl, Stack, eventually};
 use rustls::AlertDescription;

@@ -49,7 +49,8 @@ impl RevocationLists {
             // A list that is being loaded would put the old places back.
             let _turn = self.turn.lock().await;
             let (bundle, further) = (self.bundle.load(), self.further.load());
-            let authorities: Vec<_> = bundle.iter().chain(further.iter()).cloned().collect();
+            let authorities: Vec<_> =
+                bundle.iter().chain(&self.beside).chain(further.iter()).cloned().collect();
             let mut book = self.book();
             book.bundle += 1;
             // A CA that comes back has lost its list: every source gives it again.

@@ -41,6 +41,8 @@ pub struct RevocationLists {
     current: ArcSwap<Crls>,
     /// The CAs of the door's bundle.
     pub(super) bundle: ArcSwap<Vec<Arc<Certificate>>>,
+    /// CAs that are known here beside them, and stay.
+    pub(super) beside: Vec<Arc<Certificate>>,
     /// The CAs of `crl.authorities`.
     pub(super) further: ArcSwap<Vec<Arc<Certificate>>>,
     config: CrlConfig,
@@ -83,14 +85,26 @@ impl RevocationLists {
         registry: &mut Registry,
         on_swap: impl Fn(&Crls) + Send + Sync + 'static,
     ) -> Result<Arc<Self>, TlsFileError> {
+        Self::open_beside(config, bundle, &[], registry, on_swap)
+    }
+
+    /// The same, with places for these CAs too, whatever the bundle becomes.
+    pub fn open_beside(
+        config: &CrlConfig,
+        bundle: &TrustBundle,
+        beside: &[Arc<Certificate>],
+        registry: &mut Registry,
+        on_swap: impl Fn(&Crls) + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, TlsFileError> {
         let further = match &config.authorities {
             Some(file) => TrustBundle::read(file, BundleKind::AnyAuthority)?.authorities().to_vec(),
             None => Vec::new(),
         };
-        let authorities = bundle.authorities().iter().chain(&further).cloned();
+        let authorities = bundle.authorities().iter().chain(beside).chain(&further).cloned();
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(Crls::of(authorities, config, UnixTime::now())),
             bundle: ArcSwap::from_pointee(bundle.authorities().to_vec()),
+            beside: beside.to_vec(),
             further: ArcSwap::from_pointee(further),
             config: config.clone(),
             metrics: CrlMetrics::register(registry),
