@@ -12,7 +12,8 @@
 CREATE FUNCTION queue_split(p_origin uuid, p_part bigint, p_ids uuid[]) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_memoize = off
 AS $$
 DECLARE
     split_off bigint;
@@ -46,7 +47,8 @@ CREATE FUNCTION queue_lease(p_queue text, p_max integer, p_lease_seconds double 
                    routing_key text, queued_at timestamptz, key_id text, sealed bytea)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_memoize = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -126,7 +128,8 @@ CREATE FUNCTION queue_held(p_ids uuid[], p_tokens uuid[])
     RETURNS TABLE (origin uuid, part bigint, lease_token uuid)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_memoize = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -137,9 +140,10 @@ BEGIN
         SELECT g.origin, g.part, g.lease_token, g.message_ids, n.asked, cardinality(g.message_ids) AS jobs
         FROM job_groups g
         CROSS JOIN LATERAL (
-            -- a hashed look-up for each job, however long the lists are
+            -- IS TRUE keeps it a hashed look-up for each job, however long the lists are; else it becomes a join
             SELECT count(*) AS asked FROM unnest(g.message_ids) AS job (id)
-            WHERE (job.id, g.lease_token) IN (SELECT a.id, a.token FROM unnest(p_ids, p_tokens) AS a (id, token))
+            WHERE ((job.id, g.lease_token) IN (SELECT a.id, a.token FROM unnest(p_ids, p_tokens) AS a (id, token)))
+                  IS TRUE
         ) n
         WHERE g.state = 'leased' AND g.lease_token = ANY (p_tokens) AND n.asked > 0
         FOR UPDATE OF g
@@ -150,7 +154,8 @@ BEGIN
         IF held.asked < held.jobs THEN
             part := queue_split(origin, part, ARRAY(
                 SELECT job.id FROM unnest(held.message_ids) WITH ORDINALITY AS job (id, place)
-                WHERE (job.id, held.lease_token) IN (SELECT a.id, a.token FROM unnest(p_ids, p_tokens) AS a (id, token))
+                WHERE ((job.id, held.lease_token) IN (SELECT a.id, a.token FROM unnest(p_ids, p_tokens) AS a (id, token)))
+                      IS TRUE
                 ORDER BY job.place));
         END IF;
         RETURN NEXT;
@@ -164,7 +169,8 @@ CREATE FUNCTION queue_renew(p_ids uuid[], p_tokens uuid[], p_lease_seconds doubl
     RETURNS TABLE (lease_token uuid, message_ids uuid[])
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_memoize = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -186,7 +192,8 @@ CREATE FUNCTION queue_complete(p_ids uuid[], p_tokens uuid[])
     RETURNS TABLE (lease_token uuid, message_ids uuid[], queue text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_memoize = off
 AS $$
 #variable_conflict use_column
 DECLARE

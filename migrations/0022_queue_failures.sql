@@ -11,7 +11,8 @@ CREATE FUNCTION queue_fail(p_ids uuid[], p_tokens uuid[], p_errors bytea[], p_ke
                            p_delays double precision[], p_dead_reasons text[], p_released boolean[])
     RETURNS TABLE (lease_token uuid, message_ids uuid[], queue text, dead boolean, ready_at timestamptz, ready_now boolean)
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
+    SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+    SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -50,7 +51,8 @@ CREATE FUNCTION queue_fail_group(p_origin uuid, p_part bigint, p_delay double pr
                                  p_released boolean)
     RETURNS TABLE (lease_token uuid, message_ids uuid[], queue text, dead boolean, ready_at timestamptz, ready_now boolean)
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
+    SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+    SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -96,7 +98,7 @@ CREATE FUNCTION queue_reap(p_limit integer, p_back_seconds double precision)
     RETURNS TABLE (queue text, jobs integer, dead boolean, ready_at timestamptz)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
