@@ -143,7 +143,7 @@ async fn submit(caller: &Caller, items: &[Item]) -> Result<Submitted, SendError>
     let (mut done, mut again, mut why) = (Vec::new(), Vec::new(), String::new());
     for (index, item) in items.iter().enumerate() {
         let result = results.iter().find(|result| result["index"] == index);
-        let settled = result.and_then(|result| Settled::of_result(item.line, result));
+        let settled = result.and_then(|result| Settled::of_result(item.line, index, result));
         let settled = settled.ok_or_else(|| caller.malformed(&reply, index))?;
         if settled.may_succeed_later() {
             why = format!("{} {}", settled.status, settled.code.as_deref().unwrap_or_default());

@@ -97,7 +97,7 @@ async fn single(place: &Place, send: Send, out: &mut dyn Write) -> anyhow::Resul
 
 /// In the order of the documentation; the metadata keeps its own spelling.
 #[derive(Serialize)]
-struct Body<'a> {
+struct Composed<'a> {
     sender_number: &'a str,
     message_body: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +108,7 @@ struct Body<'a> {
 
 fn message(send: &Send) -> anyhow::Result<String> {
     let text = send.text.clone().map_or_else(text_of_stdin, Ok)?;
-    Ok(serde_json::to_string(&Body {
+    Ok(serde_json::to_string(&Composed {
         sender_number: send.number.as_deref().unwrap_or_default(),
         message_body: &text,
         metadata: send.metadata.as_deref(),

@@ -57,7 +57,9 @@ pub enum SendError {
         detail: String,
     },
     /// `--max-time` is over.
-    #[error("{url}: gave up, nothing was acknowledged for {patience:?}; at last: {last}")]
+    #[error(
+        "{url}: gave up, nothing was acknowledged for {patience:?}; at last: {last}. portcullis-certs doctor {url} may know more"
+    )]
     TimeUp {
         /// The proxy.
         url: String,
@@ -94,6 +96,12 @@ struct Waiting {
     last: String,
 }
 
+impl Waiting {
+    fn new() -> Self {
+        Self { since: Instant::now(), failed: 0, last: String::new() }
+    }
+}
+
 /// A final answer.
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -112,7 +120,8 @@ impl Caller {
         progress: Progress,
     ) -> Result<Self, SendError> {
         let mut tls = files.config()?;
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // One request at a time needs no HTTP/2, whose library keeps of an alert only its text.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place of this crate that builds an HTTP client"
@@ -126,8 +135,7 @@ impl Caller {
             .connect_timeout(CONNECT)
             .build()
             .map_err(SendError::Client)?;
-        let waiting = Waiting { since: Instant::now(), failed: 0, last: String::new() };
-        Ok(Self { client, url, patience, waiting: Mutex::new(waiting), progress })
+        Ok(Self { client, url, patience, waiting: Mutex::new(Waiting::new()), progress })
     }
 
     pub(super) fn url(&self) -> String {
@@ -136,8 +144,7 @@ impl Caller {
 
     /// Something was stored or refused for good: patience begins anew.
     pub(super) fn acknowledged(&self) {
-        let mut waiting = self.waiting();
-        (waiting.since, waiting.failed) = (Instant::now(), 0);
+        *self.waiting() = Waiting::new();
     }
 
     pub(super) fn malformed(&self, reply: &Reply, index: usize) -> SendError {
@@ -201,6 +208,10 @@ impl Caller {
         match tls_error(error) {
             Some(cause @ (rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))) => {
                 Failed::ForGood(SendError::Handshake { url: self.url(), cause: cause.clone() })
+            }
+            // cut off by our own limit: what was met before says more
+            _ if error.is_timeout() && !self.waiting().last.is_empty() => {
+                Failed::Broken(self.waiting().last.clone())
             }
             _ => Failed::Broken(innermost(error)),
         }

@@ -55,9 +55,16 @@ impl Settled {
         Self { replayed: reply.replayed, ..Self::of(line, reply.status.as_u16(), &reply.body) }
     }
 
-    pub(super) fn of_result(line: u64, result: &Value) -> Option<Self> {
+    /// `index`: where in the batch it stood. The proxy names that line of the request, the user's file has another.
+    pub(super) fn of_result(line: u64, index: usize, result: &Value) -> Option<Self> {
         let status = result["status"].as_u64().and_then(|status| u16::try_from(status).ok())?;
-        Some(Self { replayed: result["replayed"] == true, ..Self::of(line, status, result) })
+        let mut settled = Self { replayed: result["replayed"] == true, ..Self::of(line, status, result) };
+        let within = format!("line {}: ", index + 1);
+        settled.detail = settled.detail.map(|detail| match detail.strip_prefix(&within) {
+            Some(rest) => rest.to_owned(),
+            None => detail,
+        });
+        Some(settled)
     }
 
     fn of(line: u64, status: u16, body: &Value) -> Self {

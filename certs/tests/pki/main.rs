@@ -8,4 +8,6 @@ mod files;
 mod names;
 mod registration;
 mod renewal;
+mod credentials;
 mod doctor;
+mod send;
