@@ -18,7 +18,7 @@ use crate::edge::{Arrival, LastAnswer};
 
 pub use message::{Message, parse_message};
 
-pub(crate) use batch::submit_batch;
+pub(crate) use batch::{Places, submit_batch};
 pub(crate) use health::health;
 pub(crate) use status::status;
 pub(crate) use submit::submit;

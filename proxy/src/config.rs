@@ -102,6 +102,8 @@ pub struct BatchLimits {
     pub messages: usize,
     /// Bytes of a batch's body.
     pub body_bytes: ByteSize,
+    /// Batches that are read or stored at once; further ones are refused.
+    pub at_once: usize,
 }
 
 /// The table `[upstream]`.
@@ -173,7 +175,7 @@ impl Default for MessageLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { messages: 1000, body_bytes: ByteSize::kib(4096) }
+        Self { messages: 1000, body_bytes: ByteSize::kib(4096), at_once: 64 }
     }
 }
 
@@ -259,6 +261,9 @@ impl BatchLimits {
         }
         if !(1024..=64 * 1024 * 1024).contains(&self.body_bytes.0) {
             source.fault("batch.body_bytes", "must lie between 1KiB and 64MiB");
+        }
+        if self.at_once == 0 {
+            source.fault("batch.at_once", "must be at least 1");
         }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) struct Edge {
     pub(crate) forward: Forward,
     pub(crate) message: MessageLimits,
     pub(crate) batch: BatchLimits,
+    pub(crate) batches: Arc<api::Places>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) activity: Arc<Activity>,
 }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::{
     Config,
     activity::Activity,
+    api::Places,
     crls::CrlTable,
     edge::{Authorizer, sweep},
     forward::{Forward, MainServers, Upstreams, upstreams},
@@ -89,6 +90,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
         forward,
         message: config.message,
         batch: config.batch,
+        batches: Arc::new(Places::new(config.batch.at_once)),
         metrics,
         activity,
     });

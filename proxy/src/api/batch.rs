@@ -5,6 +5,7 @@
 //! upload stores nothing. Refused as a whole: what is no list, what is too large, and another body under a key
 //! that the batch has as a whole.
 
+mod places;
 mod split;
 mod items;
 mod answer;
@@ -21,10 +22,12 @@ use http::HeaderMap;
 use shared::{
     serve::Connection,
     wire::{
-        Problem,
+        Code, Problem,
         submit::{IdempotencyKey, SubmittedMessage},
     },
 };
+
+pub(crate) use self::places::Places;
 
 use self::{
     answer::{Outcome, answer},
@@ -36,7 +39,7 @@ use super::{
     submit::{authorize_again, stored, submitted},
 };
 use crate::{
-    edge::{Arrival, Principal},
+    edge::{Admitted, Arrival, Principal},
     routes::Edge,
 };
 
@@ -47,6 +50,7 @@ type Placed = (usize, SubmittedMessage);
 
 pub(crate) async fn submit_batch(
     State(edge): State<Arc<Edge>>,
+    Extension(Admitted(admitted)): Extension<Admitted>,
     Extension(connection): Extension<Arc<Connection>>,
     Extension(arrival): Extension<Arrival>,
     request: Request,
@@ -56,6 +60,10 @@ pub(crate) async fn submit_batch(
         Ok(checked) => checked,
         Err(problem) if body.is_end_stream() => return refuse(problem, &arrival),
         Err(problem) => return refuse_early(problem, &arrival),
+    };
+    let Some(_place) = edge.batches.take(&admitted.client_id) else {
+        let text = "too many batches are being read and stored, of all or of you; try again later";
+        return refuse_early(Problem::new(Code::Overloaded, text), &arrival);
     };
     let incoming = match receive(&edge, format, key.is_some(), body).await {
         Ok(incoming) => incoming,

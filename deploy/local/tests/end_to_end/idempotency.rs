@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, sync::Barrier, thread};
 
-use local::{Answer, Curl, Stack};
+use local::{Answer, Curl, Stack, eventually};
 use private_postgres::psql;
 use serde_json::json;
 
@@ -112,6 +112,44 @@ fn an_idempotency_key_stands_for_its_message_for_a_day_and_no_longer() {
     let again = post(&sender, "k", "tomorrow");
     assert_eq!((id_of(&again), replayed(&again)), (id_of(&next), true));
     assert_eq!(stored(stack, &sender), "2");
+}
+
+#[test]
+fn a_full_queue_refuses_what_is_new_and_replays_what_it_has() {
+    let stack = Stack::start(options().processes(1, 1, 0)).unwrap();
+    let sender = Sender::new(&stack);
+    let first = post(&sender, "k1", "first");
+    assert_eq!(first.status, 202, "{first:?}");
+    stack.sql("UPDATE queues SET max_backlog = 1 WHERE name = 'default'").unwrap();
+    let refused = eventually(DEADLINE, || {
+        Some(sender.post_message("one too many")).filter(|answer| answer.status != 202)
+    });
+    let refused = refused.unwrap();
+    assert_eq!((refused.status, refused.code().as_str()), (429, "backlog_exceeded"), "{refused:?}");
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(post(&sender, "k2", "new").status, 429);
+    let again = post(&sender, "k1", "first");
+    assert_eq!((again.status, id_of(&again)), (202, id_of(&first)));
+
+    let batch = |lines: &str| {
+        let curl = sender.curl.clone().header("Content-Type: application/jsonl");
+        curl.post_plain(&sender.at("/api/v1/messages/batch"), lines).unwrap()
+    };
+    let new = message("new");
+    let none = batch(&format!("{{}}\n{new}\n{new}"));
+    assert_eq!((none.status, none.code().as_str()), (429, "backlog_exceeded"), "{none:?}");
+    assert!(none.header("retry-after").is_some());
+    let statuses = |answer: &Answer| -> Vec<_> {
+        let results = answer.json().unwrap()["results"].as_array().unwrap().clone();
+        results.iter().map(|one| one["status"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(statuses(&none), [400, 429, 429]);
+    let known = message("first").replacen('{', "{\"idempotency_key\":\"k1\",", 1);
+    assert_eq!(statuses(&batch(&format!("{known}\n{new}"))), [202, 429]);
+
+    stack.sql("UPDATE queues SET max_backlog = NULL WHERE name = 'default'").unwrap();
+    let taken = eventually(DEADLINE, || (post(&sender, "k2", "new").status == 202).then_some(()));
+    assert!(taken.is_some());
 }
 
 #[test]

@@ -70,6 +70,24 @@ fn a_batch_whose_upload_is_cut_off_stores_nothing() {
 }
 
 #[test]
+fn a_batch_beyond_those_that_are_read_at_once_is_refused_until_one_of_them_ends() {
+    let patch = "[batch]\nat_once = 1";
+    let stack = Stack::start(options().processes(1, 1, 0).proxy_config(patch)).unwrap();
+    let (slow, sender) = (Sender::new(&stack), Sender::new(&stack));
+    let line = message("x").to_string();
+    let mut call = Caller::of(&slow.client, &TLS13).connect(stack.url()).unwrap();
+    let head = format!("POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/jsonl\r\n");
+    call.send(format!("{head}Content-Length: {}\r\n\r\n", line.len()).as_bytes()).unwrap();
+    let refused = eventually(DEADLINE, || Some(post_lines(&sender, &line)).filter(|one| one.status != 200));
+    let refused = refused.unwrap();
+    assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"), "{refused:?}");
+    assert_eq!(sender.post(&line).status, 202, "single messages are not held up");
+    call.send(line.as_bytes()).unwrap();
+    assert_eq!(call.answer().unwrap().0, 200);
+    assert_eq!(post_lines(&sender, &line).status, 200);
+}
+
+#[test]
 fn a_client_revoked_while_its_batch_arrives_is_refused_and_nothing_is_stored() {
     let stack = Stack::start(options().processes(1, 1, 0)).unwrap();
     let sender = Sender::new(&stack);
