@@ -25,4 +25,5 @@ mod poison;
 mod wakeup;
 mod check_config;
 mod doctor;
+mod send;
 mod up;
