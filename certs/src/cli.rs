@@ -28,6 +28,7 @@ mod manual;
 mod passphrase;
 mod renew;
 mod revoke;
+mod verify;
 mod send;
 
 /// The certificate authority of Portcullis: makes the CA, and certificates for clients and services.
@@ -75,6 +76,8 @@ enum Verb {
     Crl(crl::Crl),
     /// Revoke a holder, or one certificate, by row and by list: for ever, and within a second
     Revoke(revoke::Revocation),
+    /// Say whether a certificate is good, check by check; exit code 1 if it is not
+    Verify(verify::Verify),
     /// Every certificate that was issued or registered, and how it stands
     List(list::List),
     /// What ends soon; exit code 1 if something ends within 30 days
@@ -116,6 +119,7 @@ fn run(place: &Place, verb: Verb, out: &mut dyn Write) -> anyhow::Result<bool> {
             Verb::Issue { holder } => issue::run(place, &holder, out).await,
             Verb::Renew(renewal) => renew::run(place, &renewal, out).await,
             Verb::Crl(crl) => crl::run(place, &crl, out).await,
+            Verb::Verify(verify) => verify::run(place, &verify, out).await,
             Verb::List(list) => list::run(place, &list, out).await,
             Verb::Expiring(expiring) => expiring::run(place, &expiring, out).await,
             Verb::Completions(shell) => manual::completions(&shell, out),

@@ -65,7 +65,10 @@ pub enum MalformedCrl {
     Encoding,
     /// Not signed by the CA that it names, partial, or otherwise none that counts.
     #[error("the revocation list does not count: {0}")]
-    Fault(#[from] CrlFault),
+    Fault(CrlFault),
+    /// Another CA's list.
+    #[error("the revocation list was issued by another CA than the one it is checked against")]
+    Foreign,
     /// Required by RFC 5280 §5.1.2.5 and §5.2.
     #[error("the revocation list has no {0}")]
     Missing(&'static str),
@@ -116,8 +119,11 @@ impl RevocationList {
     pub fn verify(&self, authority: &Certificate) -> Result<(), MalformedCrl> {
         let now = UnixTime::now();
         let places = Crls::of([Arc::new(authority.clone())], &CrlConfig::default(), now);
-        places.accept(&self.der, now)?;
-        Ok(())
+        match places.accept(&self.der, now) {
+            Ok(_) => Ok(()),
+            Err(CrlFault::Foreign) => Err(MalformedCrl::Foreign),
+            Err(fault) => Err(MalformedCrl::Fault(fault)),
+        }
     }
 
     /// Its entries: the next list must have them too.

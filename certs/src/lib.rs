@@ -24,6 +24,7 @@ pub mod folder;
 pub mod register;
 pub mod statement;
 pub mod survey;
+pub mod verification;
 pub mod credentials;
 pub mod client_tls;
 mod describe;

@@ -239,7 +239,10 @@ async fn import(
 fn check_ours(place: &Place, list: &RevocationList) -> anyhow::Result<(Writing, Authority, Ca)> {
     let writing = Writing::begin(&place.dir)?;
     let authority = Authority::load(&place.dir)?;
-    let ca = Ca::ALL.into_iter().find(|ca| authority.issuer(*ca).facts().subject == list.issuer_name);
+    let ca = Ca::ALL.into_iter().find(|ca| {
+        let issuer = authority.issuer(*ca).facts();
+        issuer.subject == list.issuer_name && issuer.key_id.as_ref() == Some(&list.issuer_key_id)
+    });
     let ca = ca.context("it is of none of the CAs here: give its CA's certificate with --issuer")?;
     list.verify(authority.issuer(ca).facts())?;
     let current = authority.crl(ca);

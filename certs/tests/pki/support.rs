@@ -31,6 +31,24 @@ impl Pki {
         pki
     }
 
+    /// The same authority in another place.
+    pub(crate) fn copy_of(other: &Self) -> Self {
+        let copy = Self::nowhere();
+        for (path, contents) in other.contents() {
+            let place = copy.dir().join(path.strip_prefix(other.dir()).unwrap());
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::write(place, contents).unwrap();
+        }
+        copy
+    }
+
+    /// A file beside its folder.
+    pub(crate) fn beside(&self, name: &str, contents: &str) -> String {
+        let path = self.folder.path().join(name);
+        fs::write(&path, contents).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
     /// Its folder; made by whoever saves into it.
     pub(crate) fn dir(&self) -> PathBuf {
         self.folder.path().join("pki")
@@ -104,7 +122,8 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 /// `portcullis-certs`, with no database in its environment.
 pub(crate) fn command_line() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis-certs"));
-    command.env_remove("DATABASE_URL");
+    command.env_remove("DATABASE_URL").env_remove("PORTCULLIS_CA_PASSPHRASE");
+    command.stdin(std::process::Stdio::null());
     command
 }
 
