@@ -113,7 +113,8 @@ fn an_interrupted_file_goes_on_and_nothing_is_stored_twice() {
     let mut count = 0;
     let interrupted = send_file(&caller, &file, &mut |_| {
         count += 1;
-        if count == 1500 { anyhow::bail!("interrupted") } else { Ok(()) }
+        anyhow::ensure!(count < 1500, "interrupted");
+        Ok(())
     });
     assert!(interrupted.is_err());
     assert_eq!(stored(stack, &client), 2000);
