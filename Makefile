@@ -4,7 +4,11 @@
 STATE ?= .local/run
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sqlx packages
+# how long `make soak` goes on at least, and which faults in which order: SEED= of an earlier run repeats them
+SECONDS ?= 60
+SEED ?=
+
+.PHONY: help run test soak check sqlx packages
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -14,6 +18,9 @@ run: packages ## build it, start everything on this machine, send one message; C
 
 test: packages ## every test; they start all they need on free ports
 	cargo test --workspace --locked
+
+soak: packages ## everything killed again and again while clients send; SECONDS= SEED=; fails if anything is lost
+	cargo run --release --locked --package local -- soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 check: packages ## format, lints, documentation, dependency arrows, offline queries
 	cargo fmt --all --check

@@ -4,6 +4,7 @@
 //! command ─▶ up ────────▶ stack ──────────────────────────────▶ demonstrate
 //! one binary  until        database, keys and certificates,      one message with curl,
 //! for all     Ctrl-C       main servers, proxies, workers        and how to send your own
+//!         └─▶ soak ───────▶ stack, clients, faults ─────────────▶ was anything lost?
 //! ```
 //!
 //! A [`Stack`] is any number of real processes over a private Postgres cluster, on free ports; many live
@@ -16,8 +17,11 @@ mod stack;
 mod demonstrate;
 mod curl;
 mod eventually;
+mod relay;
+pub mod soak;
 
 pub use curl::{Answer, Curl};
 pub use eventually::eventually;
 pub use interrupt::Interrupt;
+pub use relay::Relay;
 pub use stack::{Client, Kind, Process, Stack, StackOptions};

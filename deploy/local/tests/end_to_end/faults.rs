@@ -3,4 +3,7 @@
 mod main_server;
 mod postgres;
 mod killed;
+mod worker;
+mod disk_full;
+mod soak;
 mod revoked_meanwhile;

@@ -1,14 +1,12 @@
 //! The answer of a committed batch is lost on its way to the proxy.
 
-mod relay;
 mod replayed;
 
 use std::thread;
 
-use local::{Stack, eventually};
+use local::{Relay, Stack, eventually};
 use private_postgres::psql;
 
-use self::relay::Relay;
 use crate::{
     support::{DEADLINE, Sender, options},
     traffic::{id_of, metric, undelivered},
@@ -17,7 +15,7 @@ use crate::{
 #[test]
 fn a_batch_whose_answer_was_lost_is_sent_again_and_stored_once() {
     let mut stack = Stack::start(options().processes(0, 1, 1)).unwrap();
-    let relay = Relay::to(&stack.main_servers[0].url);
+    let relay = Relay::to(&stack.main_servers[0].url).unwrap();
     let upstream = format!("[upstream]\nservers = ['{}']\ntimeout = '25s'\nretry_for = '25s'", relay.url());
     stack.add_proxy(&upstream).unwrap();
     let sender = Sender::new(&stack);

@@ -1,4 +1,7 @@
-//! A message that the database cannot hold, in one batch with everybody else's.
+//! Messages that harm others: one that the database cannot hold, in one batch with everybody else's; here below, those
+//! that harm workers.
+
+mod delivery;
 
 use std::{collections::BTreeSet, thread};
 

@@ -1,5 +1,7 @@
 //! An idle worker hears of a message that another main server stored.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 use std::{fs, time::Duration};
 
 use local::{Stack, eventually};

@@ -48,6 +48,38 @@ fn a_message_posted_while_the_main_server_restarts_is_accepted_and_delivered_onc
     assert_eq!(psql(stack.owner_url(), "SELECT count(*) FROM messages").unwrap().trim(), "1");
 }
 
+/// How many messages a main server has stored, and leased to workers, since it started.
+fn share(stack: &Stack, server: usize) -> [u64; 2] {
+    ["portcullis_queue_submit_total{outcome=\"queued\"}", "portcullis_queue_lease_total{outcome=\"leased\"}"]
+        .map(|series| metric(&stack.main_servers[server].process, series))
+}
+
+#[test]
+fn proxies_and_workers_share_the_main_servers_and_nobody_is_refused_while_one_is_killed_and_comes_back() {
+    // the time that a loaded machine takes to notice is not what is tested here
+    let options = options().processes(2, 2, 2).proxy_config("[upstream]\nretry_for = '25s'");
+    let stack = Stack::start(options.worker_config("[delivery]\nlease = '3s'\nwait = '1s'")).unwrap();
+    let traffic = Traffic::start(&stack, 3);
+    let has_its_share = |server: usize| {
+        let has = eventually(DEADLINE, || share(&stack, server).iter().all(|count| *count > 0).then_some(()));
+        assert!(has.is_some(), "main server {server}: {:?}", share(&stack, server));
+    };
+    has_its_share(0);
+    has_its_share(1);
+    for server in 0..2 {
+        stack.main_servers[server].process.kill().unwrap();
+        traffic.wait_for(10, 202);
+        // it counts from nothing
+        stack.main_servers[server].process.start().unwrap();
+        has_its_share(server);
+    }
+    let answers = traffic.stop();
+    for answer in &answers {
+        assert_eq!(answer.status, 202, "{answer:?}");
+    }
+    assert!(undelivered(&stack, &accepted(&answers)).is_empty());
+}
+
 #[test]
 fn one_of_two_main_servers_may_be_killed_under_load() {
     let stack = Stack::start(options().processes(1, 2, 1).worker_config("[delivery]\nlease = '3s'")).unwrap();

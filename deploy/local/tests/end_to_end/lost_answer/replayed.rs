@@ -1,9 +1,8 @@
 //! The client is told that the outcome is unknown, and asks another proxy with the same key.
 
-use local::Stack;
+use local::{Relay, Stack};
 use private_postgres::psql;
 
-use super::relay::Relay;
 use crate::{
     support::{DEADLINE, Sender, options},
     traffic::id_of,
@@ -12,7 +11,7 @@ use crate::{
 #[test]
 fn a_message_whose_answer_was_lost_is_replayed_through_another_proxy() {
     let mut stack = Stack::start(options().processes(1, 1, 1)).unwrap();
-    let relay = Relay::to(&stack.main_servers[0].url);
+    let relay = Relay::to(&stack.main_servers[0].url).unwrap();
     let upstream = format!("[upstream]\nservers = ['{}']\nretry_for = '2s'", relay.url());
     stack.add_proxy(&upstream).unwrap();
     let sender = Sender::new(&stack);

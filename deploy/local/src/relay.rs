@@ -2,25 +2,26 @@
 //!
 //! In: connections. Out: the same bytes, both ways, until it is told otherwise; it understands none of them.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
-
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
 
+use anyhow::Context as _;
+
 /// A relay in front of one server.
-pub(super) struct Relay {
+#[derive(Debug)]
+pub struct Relay {
     address: SocketAddr,
     state: Arc<State>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     swallowing: AtomicBool,
     swallowed: AtomicUsize,
@@ -30,11 +31,12 @@ struct State {
 
 impl Relay {
     /// In front of `https://localhost:PORT`.
-    pub(super) fn to(url: &str) -> Self {
-        let port: u16 = url.rsplit(':').next().unwrap().parse().unwrap();
-        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let (address, state) = (listener.local_addr().unwrap(), Arc::<State>::default());
+    pub fn to(url: &str) -> anyhow::Result<Self> {
+        let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
+        let server =
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port.with_context(|| format!("no port in {url}"))?));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for a relay")?;
+        let (address, state) = (listener.local_addr()?, Arc::<State>::default());
         let shared = state.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -45,31 +47,33 @@ impl Relay {
                 let _refused = shared.link(client, server);
             }
         });
-        Self { address, state }
+        Ok(Self { address, state })
     }
 
     /// Where it listens, under the name in the server's certificate.
-    pub(super) fn url(&self) -> String {
+    #[must_use]
+    pub fn url(&self) -> String {
         format!("https://localhost:{}", self.address.port())
     }
 
     /// From now on, what the server says goes nowhere.
-    pub(super) fn swallow_answers(&self) {
+    pub fn swallow_answers(&self) {
         self.state.swallowing.store(true, Ordering::SeqCst);
     }
 
-    /// How many bytes of the server's went nowhere.
-    pub(super) fn swallowed(&self) -> usize {
+    /// How many bytes of the server's went nowhere since the last cut.
+    #[must_use]
+    pub fn swallowed(&self) -> usize {
         self.state.swallowed.load(Ordering::SeqCst)
     }
 
     /// Cuts every link; those that are made from now on work.
-    pub(super) fn cut(&self) {
-        let mut links = self.state.links.lock().unwrap();
-        for link in links.drain(..) {
+    pub fn cut(&self) {
+        for link in self.state.links().drain(..) {
             let _already_closed = link.shutdown(Shutdown::Both);
         }
         self.state.swallowing.store(false, Ordering::SeqCst);
+        self.state.swallowed.store(0, Ordering::SeqCst);
     }
 }
 
@@ -83,9 +87,13 @@ impl Drop for Relay {
 }
 
 impl State {
+    fn links(&self) -> MutexGuard<'_, Vec<TcpStream>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn link(self: &Arc<Self>, client: TcpStream, server: SocketAddr) -> io::Result<()> {
         let server = TcpStream::connect(server)?;
-        self.links.lock().unwrap().extend([client.try_clone()?, server.try_clone()?]);
+        self.links().extend([client.try_clone()?, server.try_clone()?]);
         let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
         thread::spawn(move || copy(from_client, to_server, |_| true));
         let state = self.clone();
