@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustls::CertificateError;
 use rustls_pki_types::UnixTime;
 use shared::{
-    identity::{Certificate, Judged, Name, Role, Workload},
+    identity::{Certificate, Fingerprint, Judged, Name, Role, Workload},
     serve::Connection,
     tls::{
         Gate, Peer,
@@ -32,7 +32,7 @@ pub struct Service {
     pub name: Name,
 }
 
-/// The rule of one door, and what it needs to know.
+/// The rule of one door, or of some routes behind it, and what it needs to know.
 #[derive(Debug, Clone)]
 pub struct Admission {
     registry: Arc<Registry>,
@@ -69,6 +69,12 @@ impl Admission {
 }
 
 impl Caller {
+    /// The certificate it showed.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.connection.peer.certificate.fingerprint
+    }
+
     /// Judges it now. A refusal is noted for the audit log.
     pub fn authorize(&self) -> Result<Service, Problem> {
         let (services, crls) = (self.admission.registry.current(), self.admission.lists.current());
@@ -115,7 +121,7 @@ pub fn authorize(
         return Err(refuse(Code::RoleNotAdmitted, "the certificate names no service (spiffe://…/ROLE/NAME)"));
     };
     if !admitted.contains(role) {
-        return Err(refuse(Code::RoleNotAdmitted, format!("this door does not admit the role {role}")));
+        return Err(refuse(Code::RoleNotAdmitted, format!("the role {role} is not admitted here")));
     }
 
     let services = services.ok_or_else(|| {

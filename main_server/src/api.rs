@@ -2,6 +2,7 @@
 
 pub mod proxy;
 pub mod worker;
+pub mod operator;
 mod body;
 
 use shared::{

@@ -93,8 +93,8 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     });
 
     let [of_proxies, of_workers] = refusals;
-    let proxies = routes::proxy_door(api.clone(), registry.clone(), lists.clone(), of_proxies);
-    let workers = routes::worker_door(api, registry.clone(), lists.clone(), of_workers);
+    let proxies = routes::proxy_door(api.clone(), &registry, &lists, of_proxies);
+    let workers = routes::worker_door(api, &registry, &lists, of_workers);
     shutdown.spawn(PROXY_DOOR, proxy_door.serve(listeners.take(PROXY_DOOR)?, proxies));
     shutdown.spawn(WORKER_DOOR, worker_door.serve(listeners.take(WORKER_DOOR)?, workers));
 

@@ -28,6 +28,8 @@ mod depths;
 mod rules;
 mod status;
 pub mod reseal;
+pub mod dead_letters;
+mod overview;
 mod wakeup;
 mod fault;
 mod metrics;
@@ -52,6 +54,7 @@ use uuid::Uuid;
 
 pub use fault::Fault;
 pub use metrics::QueueMetrics;
+pub use overview::{QueueOverview, QueueRules};
 
 use self::{
     depths::Backlogs,

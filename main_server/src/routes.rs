@@ -1,7 +1,7 @@
 //! Every route of both doors, and the order of the layers around them.
 //!
 //! ```text
-//! request ─▶ count refusals ─▶ admit (role, registry, revocation lists, validity) ─▶ handler
+//! request ─▶ count refusals ─▶ admit (role, registry, revocation lists, validity) ─▶ the route's role ─▶ handler
 //! ```
 //!
 //! A handler reads its body, asks the caller's admission again, and only then touches the queue.
@@ -13,7 +13,7 @@ use axum::{
     extract::{Request, State},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
-    routing::post,
+    routing::{get, post},
 };
 use shared::{
     identity::Role,
@@ -24,7 +24,7 @@ use shared::{
 
 use crate::{
     admission::Admission,
-    api::{Api, proxy, worker},
+    api::{Api, operator, proxy, worker},
     refusals::DoorRefusals,
     registry::Registry,
 };
@@ -32,39 +32,51 @@ use crate::{
 /// The proxies' door.
 pub fn proxy_door(
     api: Arc<Api>,
-    registry: Arc<Registry>,
-    lists: Arc<RevocationLists>,
+    registry: &Arc<Registry>,
+    lists: &Arc<RevocationLists>,
     refusals: DoorRefusals,
 ) -> Router {
     let routes = Router::new()
         .route("/internal/v1/messages", post(proxy::submit))
         .route("/internal/v1/messages/status", post(proxy::status))
         .route("/internal/v1/reports", post(proxy::report));
-    let admission = Admission::of(&[Role::Proxy], registry, lists, refusals.clone());
+    let admission = Admission::of(&[Role::Proxy], registry.clone(), lists.clone(), refusals.clone());
     layered(routes.with_state(api), admission, refusals)
 }
 
-/// The workers' door.
+/// The workers' door. Operators come here too; each route admits one of the two.
 pub fn worker_door(
     api: Arc<Api>,
-    registry: Arc<Registry>,
-    lists: Arc<RevocationLists>,
+    registry: &Arc<Registry>,
+    lists: &Arc<RevocationLists>,
     refusals: DoorRefusals,
 ) -> Router {
-    let routes = Router::new()
+    let admission = |roles| Admission::of(roles, registry.clone(), lists.clone(), refusals.clone());
+    let workers = Router::new()
         .route("/api/v1/jobs/lease", post(worker::lease))
         .route("/api/v1/jobs/renew", post(worker::renew))
         .route("/api/v1/jobs/complete", post(worker::complete))
-        .route("/api/v1/jobs/fail", post(worker::fail));
-    let admission = Admission::of(&[Role::Worker], registry, lists, refusals.clone());
-    layered(routes.with_state(api), admission, refusals)
+        .route("/api/v1/jobs/fail", post(worker::fail))
+        .route_layer(from_fn_with_state(admission(&[Role::Worker]), admit));
+    let operators = Router::new()
+        .route("/api/v1/queues", get(operator::queues))
+        .route("/api/v1/dead-letters", get(operator::list))
+        .route("/api/v1/dead-letters/export", get(operator::export))
+        .route("/api/v1/dead-letters/redrive", post(operator::redrive))
+        .route("/api/v1/dead-letters/discard", post(operator::discard))
+        .route("/api/v1/dead-letters/{message_id}", get(operator::one))
+        .route_layer(from_fn_with_state(admission(&[Role::Operator]), admit));
+    let either = admission(&[Role::Worker, Role::Operator]);
+    layered(workers.merge(operators).with_state(api), either, refusals)
 }
 
 /// The layers, the last one outermost. They cover unknown paths too: a stranger learns nothing of the routes.
 fn layered(routes: Router, admission: Admission, refusals: DoorRefusals) -> Router {
     routes
         .fallback(|| async { Problem::new(Code::NotFound, "no such path on this door") })
-        .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed, "use POST") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(Code::MethodNotAllowed, "this path has other methods, see Allow")
+        })
         .layer(from_fn_with_state(admission, admit))
         .layer(from_fn_with_state(refusals, count_refusals))
 }

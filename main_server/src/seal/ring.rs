@@ -107,8 +107,8 @@ mod tests {
     const OTHER: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA=";
 
     fn ring(current: &str, keys: &[(&str, &str)], index: &str) -> String {
-        let keys: String = keys.iter().map(|(id, key)| format!("{id} = '{key}'\n")).collect();
-        format!("current = '{current}'\nblind_index = '{index}'\n[keys]\n{keys}")
+        let keys: Vec<_> = keys.iter().map(|(id, key)| format!("{id} = '{key}'")).collect();
+        format!("current = '{current}'\nblind_index = '{index}'\n[keys]\n{}", keys.join("\n"))
     }
 
     fn refusal(text: &str) -> String {

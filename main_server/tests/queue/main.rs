@@ -16,6 +16,7 @@ mod rules;
 mod migration;
 mod sealing;
 mod rotation;
+mod operator;
 mod privileges;
 mod faults;
 mod reports;

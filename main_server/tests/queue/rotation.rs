@@ -1,130 +1,15 @@
 //! Key rotation: what earlier keys sealed is sealed anew, and nobody is left without a key he needs.
 
 mod command;
+pub(crate) mod server;
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::fs;
 
-use main_server::{
-    config::QueueConfig,
-    database,
-    queue::{Queue, QueueMetrics, reseal::Reseal},
-    seal::{Keyring, add_key, new_keyring},
-};
-use prometheus_client::{encoding::text::encode, registry::Registry};
-use shared::{
-    identity::Name,
-    shutdown::Shutdown,
-    wire::{
-        fail::FailedJob,
-        lease::LeasedJob,
-        submit::{SubmitOutcome, SubmittedMessage},
-    },
-};
-use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
+use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::stack::{PATIENCE, as_server, database_config, eventually, held, message, name, prepare};
-
-/// A main server with a key ring file of its own.
-pub(crate) struct Server {
-    queue: Queue,
-    keyring: Arc<Keyring>,
-    pub(crate) file: PathBuf,
-    pub(crate) onlooker: PgPool,
-    metrics: Registry,
-    pool: PgPool,
-    shutdown: Shutdown,
-    _folder: tempfile::TempDir,
-}
-
-impl Server {
-    /// On a new database, with a new key ring.
-    pub(crate) async fn new() -> (Self, String) {
-        let url = private_postgres::fresh_database(prepare).unwrap();
-        (Self::on(&url, None).await, url)
-    }
-
-    /// On this database, with a copy of this key ring.
-    async fn on(url: &str, ring: Option<&PathBuf>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("keyring.toml");
-        match ring {
-            Some(other) => drop(fs::copy(other, &file).unwrap()),
-            None => new_keyring(&file).unwrap(),
-        }
-        let (keyring, shutdown) = (Arc::new(Keyring::load(&file).unwrap()), Shutdown::new());
-        let pool = database::open(&database_config(&as_server(url))).await.unwrap().queue;
-        let onlooker = PgPoolOptions::new().max_connections(2).connect_lazy(url).unwrap();
-        let mut metrics = Registry::default();
-        let of_queue = QueueMetrics::register(&mut metrics);
-        keyring.watch(Duration::from_millis(20), &mut metrics, &shutdown);
-        let config = QueueConfig::default();
-        let queue = Queue::open(pool.clone(), keyring.clone(), &config, PATIENCE, of_queue, &shutdown);
-        Self { queue, keyring, file, onlooker, metrics, pool, shutdown, _folder: folder }
-    }
-
-    /// From now on it seals anew what it finds.
-    pub(crate) fn reseal(&mut self, server: &str) {
-        let (pool, keyring) = (self.pool.clone(), self.keyring.clone());
-        Reseal::new(pool, keyring, name(server), 10_000, PATIENCE, &mut self.metrics).start(&self.shutdown);
-    }
-
-    pub(crate) async fn store(&self, messages: &[SubmittedMessage]) {
-        let results = self.queue.submit(name("proxy-1"), messages.to_vec(), 1).await.unwrap();
-        assert!(results.iter().all(|result| result.outcome == SubmitOutcome::Queued), "{results:?}");
-    }
-
-    async fn lease(&self) -> Vec<LeasedJob> {
-        self.queue.lease(&name("default"), 100, None, &name("worker-1")).await.unwrap()
-    }
-
-    pub(crate) async fn value(&self, query: &str) -> String {
-        let query = format!("SELECT coalesce(({query})::text, 'NULL')");
-        sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&self.onlooker).await.unwrap()
-    }
-
-    async fn sql(&self, statements: &str) {
-        sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&self.onlooker).await.unwrap();
-    }
-
-    /// Messages and errors that are sealed under a key.
-    pub(crate) async fn sealed_under(&self, key: &str) -> String {
-        let messages = format!("SELECT count(*) FROM messages WHERE key_id = '{key}'");
-        let errors = format!("SELECT count(*) FROM job_attempts WHERE error_key_id = '{key}'");
-        self.value(&format!("SELECT ({messages}) || ' ' || ({errors})")).await
-    }
-
-    fn metrics(&self) -> String {
-        let mut text = String::new();
-        encode(&mut text, &self.metrics).unwrap();
-        text
-    }
-
-    /// Adds a key and waits until it is in force.
-    pub(crate) async fn rotate(&self) -> Name {
-        let key = add_key(&self.file).unwrap();
-        eventually(|| async { self.keyring.current() == key }).await;
-        key
-    }
-
-    pub(crate) async fn end(self) {
-        drop(self.queue);
-        self.shutdown.drained(PATIENCE).await;
-        self.pool.close().await;
-        self.onlooker.close().await;
-    }
-}
-
-fn refused(job: &LeasedJob, error: &str) -> FailedJob {
-    FailedJob {
-        job_id: job.job_id,
-        lease_token: job.lease_token,
-        error: error.to_owned(),
-        delay_seconds: Some(0),
-        dead: false,
-        released: false,
-    }
-}
+use self::server::{Server, refused};
+use crate::stack::{eventually, held, message};
 
 #[tokio::test]
 async fn a_rotation_seals_messages_and_errors_anew_and_says_when_the_old_key_is_of_no_use() {
@@ -240,7 +125,6 @@ impl Walker<'_> {
     }
 
     async fn step(&self, after: Uuid, ended: bool, rows: &[(Uuid, &str, &[u8])]) -> bool {
-        let column = |pick: fn(&(Uuid, &str, &[u8])) -> Vec<u8>| rows.iter().map(pick).collect::<Vec<_>>();
         sqlx::query_scalar(
             "SELECT reseal_step($1, 30, $2, '{}', $3, $4, $5, $6, '{}', '{}', '{}', '{}', '{}')",
         )
@@ -249,7 +133,7 @@ impl Walker<'_> {
         .bind(ended)
         .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.1).collect::<Vec<_>>())
-        .bind(column(|row| row.2.to_vec()))
+        .bind(rows.iter().map(|row| row.2).collect::<Vec<_>>())
         .fetch_one(self.0)
         .await
         .unwrap()

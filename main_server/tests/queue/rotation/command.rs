@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::Server;
+use super::server::Server;
 use crate::stack::{as_server, eventually, message};
 
 struct Said {
