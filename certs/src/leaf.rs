@@ -17,7 +17,7 @@ use shared::identity::{Certificate, Fingerprint};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name};
 
-use crate::{Host, IssueError, KeyKind, PrivateKey, credentials::Passphrase};
+use crate::{Host, IssueError, KeyKind, PrivateKey, credentials::Passphrase, moment::from_unix};
 
 /// The organization named in every certificate.
 pub(crate) const ORGANIZATION: &str = "MessageBroker";
@@ -215,13 +215,13 @@ impl Leaf {
     /// First second of validity.
     #[must_use]
     pub fn not_before(&self) -> OffsetDateTime {
-        moment(self.facts.validity.not_before)
+        from_unix(self.facts.validity.not_before)
     }
 
     /// Last second of validity.
     #[must_use]
     pub fn not_after(&self) -> OffsetDateTime {
-        moment(self.facts.validity.not_after)
+        from_unix(self.facts.validity.not_after)
     }
 }
 
@@ -241,9 +241,4 @@ fn host(name: &GeneralName<'_>) -> Option<Host> {
         },
         _ => None,
     }
-}
-
-/// X.509 cannot name a moment that `time` cannot: years have four digits in both.
-pub(crate) fn moment(unix_seconds: i64) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

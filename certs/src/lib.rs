@@ -9,13 +9,16 @@
 
 pub mod cli;
 mod hex;
+mod moment;
 mod host;
 mod trust_domain;
 mod private_key;
 mod key;
 mod leaf;
+mod issue_error;
 mod issuer;
 mod crl;
+mod ca;
 mod authority;
 mod issued;
 pub mod package;
@@ -31,11 +34,13 @@ mod describe;
 pub mod doctor;
 pub mod send;
 
-pub use authority::{Authority, Ca, ClientRequest, ServiceRequest};
+pub use authority::{Authority, ClientRequest, ServiceRequest};
+pub use ca::Ca;
 pub use crl::{MalformedCrl, RevocationList, Revoked, RevokedReason, name_of_reason, reason_named};
 pub use host::{Host, InvalidHost};
+pub use issue_error::IssueError;
 pub use issued::Issued;
-pub use issuer::{IssueError, Issuer};
+pub use issuer::Issuer;
 pub use key::{KeyKind, KeySource};
 pub use leaf::{KeyUsage, Leaf, LeafRequest, Purpose};
 pub use private_key::PrivateKey;

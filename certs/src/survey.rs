@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::{
     Authority, Ca, MalformedCrl, Revoked,
     folder::{Index, Known, serial},
-    leaf::moment,
+    moment::from_unix,
     register::Standing,
 };
 
@@ -83,7 +83,7 @@ pub fn survey(
 }
 
 fn judge(known: &Known, listed: bool, asked: bool, standing: Option<&Standing>) -> Surveyed {
-    let ends = moment(known.facts.validity.not_after);
+    let ends = from_unix(known.facts.validity.not_after);
     let in_database = standing.map(|row| row.status.as_str());
     let status = if listed || in_database == Some("revoked") {
         Status::Revoked

@@ -11,7 +11,12 @@ use shared::{
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{Authority, Ca, RevocationList, folder::serial, leaf::moment, name_of_reason};
+use crate::{
+    Authority, Ca, RevocationList,
+    folder::serial,
+    moment::{from_unix, written},
+    name_of_reason,
+};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,15 +103,15 @@ fn dates(authority: &Authority, facts: &Certificate, ca: Option<Ca>) -> Check {
             return check(Outcome::Fail, format!("the {above} itself is outside its dates"));
         }
     }
-    let (begins, ends) = (moment(facts.validity.not_before), moment(facts.validity.not_after));
+    let (begins, ends) = (from_unix(facts.validity.not_before), from_unix(facts.validity.not_after));
     match facts.validity.judge(UnixTime::now()) {
-        Judged::NotYetValid => check(Outcome::Fail, format!("not valid before {begins}")),
-        Judged::Expired => check(Outcome::Fail, format!("expired at {ends}: renew it")),
+        Judged::NotYetValid => check(Outcome::Fail, format!("not valid before {}", written(begins))),
+        Judged::Expired => check(Outcome::Fail, format!("expired at {}: renew it", written(ends))),
         Judged::Valid => {
             let days = (ends - OffsetDateTime::now_utc()).whole_days();
             let outcome = if days < WARNED { Outcome::Warn } else { Outcome::Pass };
             let advice = if days < WARNED { ": renew it" } else { "" };
-            check(outcome, format!("valid for {days} more days, until {ends}{advice}"))
+            check(outcome, format!("valid for {days} more days, until {}{advice}", written(ends)))
         }
     }
 }
@@ -135,10 +140,17 @@ fn on_list(authority: &Authority, ca: Ca, facts: &Certificate) -> Result<Option<
     let entries = list.revoked().map_err(|error| format!("the list of the {ca}: {error}"))?;
     if let Some(entry) = entries.iter().find(|entry| entry.is_of(&facts.serial)) {
         let reason = name_of_reason(entry.reason);
-        return Ok(Some(format!("revoked at {} ({reason}), serial {}", entry.revoked_at, serial(facts))));
+        return Ok(Some(format!(
+            "revoked at {} ({reason}), serial {}",
+            written(entry.revoked_at),
+            serial(facts)
+        )));
     }
     if list.next_update < OffsetDateTime::now_utc() {
-        return Err(format!("the list of the {ca} is overdue since {}: crl --refresh", list.next_update));
+        return Err(format!(
+            "the list of the {ca} is overdue since {}: crl --refresh",
+            written(list.next_update)
+        ));
     }
     Ok(None)
 }

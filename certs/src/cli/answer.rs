@@ -5,9 +5,9 @@ use std::io::Write;
 
 use clap::builder::styling::{AnsiColor, Style};
 use serde::Serialize;
-use time::{OffsetDateTime, macros::format_description};
 
 use super::Place;
+pub(super) use crate::moment::written as moment;
 
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 pub(super) const WARN: Style = AnsiColor::Yellow.on_default();
@@ -26,10 +26,4 @@ pub(super) fn give(
     serde_json::to_writer_pretty(&mut *out, report)?;
     writeln!(out)?;
     Ok(())
-}
-
-/// A moment for people.
-pub(super) fn moment(moment: OffsetDateTime) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-    moment.format(format).unwrap_or_else(|_| moment.unix_timestamp().to_string())
 }

@@ -3,13 +3,11 @@
 //! Signing: the files first. Whatever interrupts it, the next run sends the lists that lie there, and a list that the
 //! database has already changes nothing. A CA whose key is elsewhere keeps its list, and is named.
 
-use std::{fs, io::Write, path::PathBuf};
+use std::{io::Write, path::PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use clap::Args;
-use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde::Serialize;
-use shared::identity::Certificate;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
@@ -20,11 +18,13 @@ use super::{
     lists, passphrase,
 };
 use crate::{
-    Authority, Ca, RevocationList,
+    Authority, Ca,
     folder::{Index, Refreshed, Writing},
     hex::hex,
     name_of_reason, register, statement,
 };
+
+mod import;
 
 /// What to do with the lists; nothing: show them.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ pub(super) async fn run(place: &Place, arguments: &Crl, out: &mut dyn Write) -> 
     if arguments.refresh {
         refresh(place, arguments.all, out).await
     } else if let Some(file) = &arguments.import {
-        import(place, file, arguments.issuer.as_ref(), out).await
+        import::run(place, file, arguments.issuer.as_ref(), out).await
     } else {
         show(place, out)
     }
@@ -173,91 +173,4 @@ async fn refresh(place: &Place, all: bool, out: &mut dyn Write) -> anyhow::Resul
         Ok(())
     })?;
     Ok(true)
-}
-
-/// What `--json` answers.
-#[derive(Serialize)]
-struct Imported {
-    number: u64,
-    next_update: String,
-    entries: usize,
-    in_database: bool,
-    sql: Option<String>,
-}
-
-async fn import(
-    place: &Place,
-    file: &PathBuf,
-    issuer: Option<&PathBuf>,
-    out: &mut dyn Write,
-) -> anyhow::Result<bool> {
-    let named = || file.display().to_string();
-    let bytes = fs::read(file).with_context(|| format!("cannot read {}", named()))?;
-    let list = match String::from_utf8(bytes) {
-        Ok(pem) => RevocationList::from_pem(pem),
-        Err(not_text) => RevocationList::from_der(not_text.into_bytes()),
-    };
-    let list = list.with_context(named)?;
-    let entries = list.revoked()?.len();
-    let ours = if let Some(issuer) = issuer {
-        let der = CertificateDer::from_pem_file(issuer)
-            .with_context(|| format!("no certificate in {}", issuer.display()))?;
-        list.verify(&Certificate::parse(&der)?).with_context(named)?;
-        None
-    } else {
-        Some(check_ours(place, &list).with_context(named)?)
-    };
-    let mut database = database::connect(place).await?;
-    if let Some(connection) = &mut database
-        && !register::crl(connection, &list).await?
-    {
-        bail!("the database has list {} of this issuer, or a later one; nothing was changed", list.number);
-    }
-    if let Some((writing, mut authority, ca)) = ours {
-        authority.publish_crl(&writing, ca, list.clone())?;
-    }
-    let report = Imported {
-        number: list.number,
-        next_update: list.next_update.format(&Rfc3339)?,
-        entries,
-        in_database: database.is_some(),
-        sql: database.is_none().then(|| statement::publishing(&list)),
-    };
-    give(place, out, &report, |out| {
-        let until = moment(list.next_update);
-        writeln!(out, "list {} with {entries} entries, good until {until}", list.number)?;
-        match &report.sql {
-            None => writeln!(out, "it is in the database")?,
-            Some(sql) => writeln!(out, "not in force yet, for no database was given; with psql:\n\n{sql}")?,
-        }
-        Ok(())
-    })?;
-    Ok(true)
-}
-
-/// A list that was signed elsewhere with a key of ours: it must follow the one that is here.
-fn check_ours(place: &Place, list: &RevocationList) -> anyhow::Result<(Writing, Authority, Ca)> {
-    let writing = Writing::begin(&place.dir)?;
-    let authority = Authority::load(&place.dir)?;
-    let ca = Ca::ALL.into_iter().find(|ca| {
-        let issuer = authority.issuer(*ca).facts();
-        issuer.subject == list.issuer_name && issuer.key_id.as_ref() == Some(&list.issuer_key_id)
-    });
-    let ca = ca.context("it is of none of the CAs here: give its CA's certificate with --issuer")?;
-    list.verify(authority.issuer(ca).facts())?;
-    let current = authority.crl(ca);
-    ensure!(
-        list.number > current.number,
-        "its number {} is not above {}, the one here",
-        list.number,
-        current.number
-    );
-    let next = list.revoked()?;
-    for entry in current.revoked()? {
-        ensure!(
-            next.iter().any(|one| one.is_of(&entry.serial)),
-            "it leaves out a certificate that is revoked: sign it with every entry of the list before"
-        );
-    }
-    Ok((writing, authority, ca))
 }

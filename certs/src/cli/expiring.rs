@@ -15,7 +15,8 @@ use super::{
 use crate::{
     Authority, Ca,
     folder::Index,
-    leaf, register,
+    moment::from_unix,
+    register,
     survey::{Status, survey},
 };
 
@@ -56,7 +57,7 @@ pub(super) async fn run(place: &Place, expiring: &Expiring, out: &mut dyn Write)
     // CAs first: with them ends everything below
     let mut ends: Vec<_> = Ca::ALL
         .into_iter()
-        .map(|ca| (ca.to_string(), leaf::moment(authority.issuer(ca).facts().validity.not_after)))
+        .map(|ca| (ca.to_string(), from_unix(authority.issuer(ca).facts().validity.not_after)))
         .collect();
     for one in survey(&authority, &index, database.as_deref())? {
         if one.current && !matches!(one.status, Status::Revoked | Status::Renewed) {

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{
     Place,
-    answer::give,
+    answer::{give, moment},
     database,
     holder::{HolderName, title},
     holder_files::{self, ClientFiles, describe, report},
@@ -118,7 +118,7 @@ fn refuse_revoked(authority: &Authority, old: &Issued) -> anyhow::Result<()> {
             "{} was revoked at {} and is not renewed: issue a certificate under another name, or move its folder away \
              and issue it anew if you are sure",
             title(&old.holder),
-            entry.revoked_at
+            moment(entry.revoked_at)
         );
     }
     Ok(())

@@ -13,7 +13,7 @@ use shared::{
 
 use super::{
     Place,
-    answer::{BAD, GOOD, WARN, give},
+    answer::{BAD, GOOD, WARN, give, moment},
     database,
     holder::{HolderName, title},
 };
@@ -153,7 +153,9 @@ fn registration(subject: &Subject, rows: &[Standing]) -> Check {
     }
     match (row.status.as_str(), row.admits()) {
         (_, true) => check(Outcome::Pass, "registered and active".to_owned()),
-        ("active", false) => check(Outcome::Fail, format!("its registration ended at {}", row.expires_at)),
+        ("active", false) => {
+            check(Outcome::Fail, format!("its registration ended at {}", moment(row.expires_at)))
+        }
         (status, false) => check(Outcome::Fail, format!("registered as {status}")),
     }
 }
