@@ -54,15 +54,30 @@ async fn an_idempotency_key_twice_in_one_commit_is_stored_once() {
 #[tokio::test]
 async fn the_same_idempotency_keys_at_once_in_many_orders_are_stored_once() {
     let stack = Stack::with(|config| config.writers = 4).await;
-    let keys: Vec<_> = (0..50).map(|number| keyed(&format!("k{number}"), "hello")).collect();
+    let keys: Vec<_> = (0..300).map(|number| keyed(&format!("k{number}"), "hello")).collect();
+    // all writers begin at the same moment
+    let mut gate = stack.onlooker.begin().await.unwrap();
+    sqlx::query("LOCK TABLE idempotency_keys IN SHARE MODE").execute(&mut *gate).await.unwrap();
     let mut senders = JoinSet::new();
     for shift in 0..16 {
-        let (queue, mut batch) = (stack.queue.clone(), keys.iter().map(sent_again).collect::<Vec<_>>());
+        // ids are sorted before the insert: they must not have the order of the keys
+        let mut batch = keys.clone();
         batch.rotate_left(shift * 3);
+        if shift % 2 == 1 {
+            batch.reverse();
+        }
+        let (queue, batch) = (stack.queue.clone(), batch.iter().map(sent_again).collect::<Vec<_>>());
         let of_ids: HashMap<_, _> =
             batch.iter().map(|sent| (sent.message_id, sent.idempotency_key.clone().unwrap().key)).collect();
         senders.spawn(async move { (of_ids, queue.submit(name("proxy-1"), batch, 1).await) });
     }
+    eventually(|| async {
+        let waiting =
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'idempotency_keys'::regclass";
+        stack.value(waiting).await == "4"
+    })
+    .await;
+    gate.rollback().await.unwrap();
     let (mut stored, mut answered) = (HashMap::new(), Vec::new());
     for (of_ids, answer) in senders.join_all().await {
         for result in answer.unwrap() {
@@ -74,11 +89,11 @@ async fn the_same_idempotency_keys_at_once_in_many_orders_are_stored_once() {
             }
         }
     }
-    assert_eq!((stored.len(), answered.len()), (50, 15 * 50));
+    assert_eq!((stored.len(), answered.len()), (300, 15 * 300));
     for (key, result) in answered {
         assert_eq!((result.outcome, result.original), (Replayed, Some(stored[&key])));
     }
-    assert_eq!(stack.value("SELECT count(*) FROM messages").await, "50");
+    assert_eq!(stack.value("SELECT count(*) FROM messages").await, "300");
     stack.end().await;
 }
 
