@@ -23,6 +23,7 @@ mod faults;
 mod lost_answer;
 mod poison;
 mod wakeup;
+mod at_rest;
 mod check_config;
 mod doctor;
 mod send;

@@ -14,9 +14,8 @@ use crate::queue::dead_letters::{Cursor, DeadReason, Filters};
 
 /// Letters on a page.
 pub(super) const PAGE: u32 = 100;
-/// Jobs moved by one request, unless it says otherwise, and at most.
+/// Jobs moved by one request, at most: a statement has its time.
 const MOVED: u32 = 10_000;
-const MOST_MOVED: u32 = 100_000;
 
 /// The query of a GET.
 #[derive(Debug, Default, Deserialize)]
@@ -139,7 +138,7 @@ impl Acted {
                 ));
             }
             let limit = self.limit.unwrap_or(MOVED);
-            crate::api::check_range("/limit", limit, 1..=MOST_MOVED)?;
+            crate::api::check_range("/limit", limit, 1..=MOVED)?;
             return Ok(Which::Matching(filters, limit));
         };
         if self.all
@@ -175,7 +174,7 @@ mod tests {
             r#"{"message_ids": ["00000000-0000-0000-0000-000000000000"], "all": true}"#,
             r#"{"all": true, "per_second": 0}"#,
             r#"{"all": true, "limit": 0}"#,
-            r#"{"all": true, "limit": 100001}"#,
+            r#"{"all": true, "limit": 10001}"#,
         ] {
             assert_eq!(
                 which(refused).err().map(|problem| problem.code),
