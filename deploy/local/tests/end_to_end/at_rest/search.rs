@@ -1,7 +1,5 @@
 //! Searching disks with `grep`: for a text, in hexadecimal, in base64 wherever it begins, and in UTF-16.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
-
 use std::{
     fmt::Write as _,
     path::PathBuf,
