@@ -1,8 +1,8 @@
-//! The command line: `portcullis-certs init-ca`, `issue KIND NAME`, `renew NAME`, `revoke NAME`,
-//! `crl --refresh`.
+//! The command line, `portcullis-certs VERB`: each verb has a file here with its arguments and what it does.
 //!
-//! In: a verb and, before or after it, the folder of the PKI and the database. Out: words for people, and exit code 0
-//! (done), 1 (refused or failed: the reason is on standard error) or 2 (not understood).
+//! In: a verb and, before or after it, the folder of the PKI and the database. Out: words for people or JSON, and exit
+//! code 0 (done, and what was looked at is good), 1 (refused or failed, and the reason is on standard error; or what was
+//! looked at is not good) or 2 (not understood).
 
 use std::{
     io::{self, Write},

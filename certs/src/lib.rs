@@ -1,11 +1,14 @@
-//! The certificate authority: one root, an issuing CA for clients and one for services.
+//! The certificate authority: one root, an issuing CA for clients and one for services; and what its clients need.
 //!
-//! The path of a certificate: a request names its holder ([`ClientRequest`], [`ServiceRequest`]) → the
-//! [`Authority`] makes a [`LeafRequest`] of it → an [`Issuer`] signs a [`Leaf`] → an [`Issued`] certificate is
-//! written to the PKI's folder ([`folder`]) → it is registered in the database ([`register`]), or the
-//! SQL that would do so is printed ([`statement`]).
+//! The path of a certificate: a request names its holder ([`ClientRequest`], [`ServiceRequest`]) and its key
+//! ([`KeySource`]) → the [`Authority`] makes a [`LeafRequest`] of it → an [`Issuer`] signs a [`Leaf`] → an [`Issued`]
+//! certificate is put into the index and, with what its holder needs ([`package`]), into its folder ([`folder`]) → it is
+//! registered in the database ([`register`]), or the SQL that would do so is printed ([`statement`]). Later it is looked at
+//! ([`survey`], [`verification`]), renewed, or put on its CA's [`RevocationList`].
 //!
-//! All signing happens in memory; nothing here serves or verifies connections.
+//! For clients: [`send`] sends messages without curl, and [`doctor`] says why one cannot connect.
+//!
+//! All signing happens in memory; nothing here serves connections.
 
 pub mod cli;
 mod hex;
