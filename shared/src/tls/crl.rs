@@ -24,6 +24,7 @@ mod lists;
 mod authorities;
 mod table;
 mod files;
+mod watch;
 mod urls;
 mod show;
 

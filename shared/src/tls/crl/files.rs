@@ -5,7 +5,7 @@
 //! file may be caught half written: it is refused, the last good list stays, and its next change is seen.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::{self, Metadata},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -13,7 +13,6 @@ use std::{
     time::SystemTime,
 };
 
-use notify::{RecursiveMode, Watcher as _};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
@@ -21,7 +20,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{CrlFault, RevocationLists, source::Origin};
+use super::{CrlFault, RevocationLists, source::Origin, watch::watch};
 use crate::shutdown::Shutdown;
 
 /// What was seen of each file when it was read last.
@@ -108,25 +107,12 @@ impl RevocationLists {
         }
     }
 
-    /// Watches the directories of all paths: a file that is replaced by rename is another file in the same one.
     fn watcher(&self, changed: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
         let paths: Vec<&PathBuf> = self.config().files.iter().chain(&self.config().authorities).collect();
         if paths.is_empty() {
             return None;
         }
-        let hint = move |_| changed.notify_one();
-        let watching = notify::recommended_watcher(hint).and_then(|mut watcher| {
-            let parent = |path: &PathBuf| path.parent().map(Path::to_owned);
-            let directories: BTreeSet<_> = paths
-                .iter()
-                .filter_map(|path| if path.is_dir() { Some((*path).clone()) } else { parent(path) })
-                .collect();
-            for directory in directories {
-                watcher.watch(&directory, RecursiveMode::NonRecursive)?;
-            }
-            Ok(watcher)
-        });
-        watching
+        watch(&paths, move || changed.notify_one())
             .inspect_err(
                 |error| warn!(%error, "crl.files and crl.authorities are not watched; polling alone"),
             )
