@@ -33,7 +33,8 @@ END
 $$;
 
 -- ready → leased. Up to `p_max` jobs, those that are ready longest, all under one token. Groups that another lease is
--- taking at this moment are skipped, never waited for. A suspect group is taken alone.
+-- taking at this moment are skipped, never waited for. A suspect group is taken alone. The last group is split if the
+-- lease would be less than half full without.
 --
 -- `p_floor` is a hint: no group that became ready earlier is looked at. Under a transaction that is held open the
 -- front of the index is full of entries that are dead and cannot be cleaned; the floor is what jumps over them.
@@ -80,6 +81,9 @@ BEGIN
         is_more := next.suspect AND jobs > 0;
         EXIT WHEN is_more;
         IF next.jobs > p_max - jobs THEN
+            -- half a lease now is cheaper than two rows more for a whole one
+            is_more := jobs * 2 >= p_max;
+            EXIT WHEN is_more;
             next.part := queue_split(next.origin, next.part, next.message_ids[1 : p_max - jobs]);
             next.jobs := p_max - jobs;
         END IF;

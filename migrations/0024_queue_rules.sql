@@ -58,7 +58,7 @@ BEGIN
             FROM job_groups g WHERE g.state = 'ready' GROUP BY g.queue, g.state
             UNION ALL
             SELECT g.queue, g.state, sum(cardinality(g.message_ids)), NULL
-            FROM job_groups g WHERE g.state = 'leased' GROUP BY g.queue, g.state
+            FROM job_groups g WHERE g.lease_token IS NOT NULL GROUP BY g.queue, g.state
             UNION ALL
             SELECT g.queue, g.state, sum(cardinality(g.message_ids)), NULL
             FROM job_groups g WHERE g.state = 'dead' GROUP BY g.queue, g.state

@@ -26,8 +26,9 @@ use super::Jobs;
 const MARGIN: time::Duration = time::Duration::seconds(2);
 /// How often the front is looked at without a floor.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A look may take one part in so many of the time.
+/// A look may take one part in so many of the time, but a job is never hidden for longer than this and a look.
 const LOOK_SHARE: u32 = 20;
+const LOOK_AT_LEAST: Duration = Duration::from_secs(5);
 
 /// The fronts of all queues that somebody leased from.
 #[derive(Debug, Default)]
@@ -112,7 +113,7 @@ pub(super) fn start(jobs: Jobs, shutdown: &Shutdown) {
                 }
             }
             tokio::select! {
-                () = sleep(LOOK_EVERY.max(began.elapsed() * LOOK_SHARE)) => {}
+                () = sleep((began.elapsed() * LOOK_SHARE).clamp(LOOK_EVERY, LOOK_AT_LEAST)) => {}
                 () = stop.requested() => break,
             }
         }

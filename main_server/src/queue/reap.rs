@@ -18,8 +18,9 @@ use crate::config::QueueConfig;
 
 /// How often a look reaches back without end, at most.
 const WHOLE_EVERY: Duration = Duration::from_secs(10);
-/// It may take one part in so many of the time.
+/// It may take one part in so many of the time, but is made at least so often.
 const WHOLE_SHARE: u32 = 20;
+const WHOLE_AT_LEAST: Duration = Duration::from_mins(1);
 /// Added to how far the other looks reach back.
 const MARGIN: Duration = Duration::from_secs(10);
 
@@ -79,7 +80,8 @@ impl Reaper {
         if !more {
             self.looked_at = Some(began);
             if reach.is_none() {
-                self.whole_at = Instant::now() + WHOLE_EVERY.max(began.elapsed() * WHOLE_SHARE);
+                let pause = (began.elapsed() * WHOLE_SHARE).clamp(WHOLE_EVERY, WHOLE_AT_LEAST);
+                self.whole_at = Instant::now() + pause;
             }
         }
         self.note(&reaped);

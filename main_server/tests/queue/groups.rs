@@ -108,6 +108,21 @@ async fn a_lease_of_less_than_a_group_leaves_the_rest_in_front() {
 }
 
 #[tokio::test]
+async fn a_lease_that_is_half_full_leaves_the_next_group_whole() {
+    let stack = Stack::new().await;
+    for count in [6, 6, 3, 6] {
+        stack.store_all(&messages(count)).await;
+    }
+    for expected in [6, 9, 6] {
+        let jobs = stack.lease(10).await;
+        assert_eq!(jobs.len(), expected);
+        stack.queue.complete(&held_of(&jobs)).await.unwrap();
+    }
+    assert_eq!(stack.value("SELECT count(*) FROM job_groups").await, "4", "none was split");
+    stack.end().await;
+}
+
+#[tokio::test]
 async fn two_servers_that_lease_at_once_share_no_job_and_leave_none() {
     let stack = Stack::new().await;
     let other = stack.beside(QueueConfig::default()).await;
