@@ -93,6 +93,7 @@ pub fn soak(plan: &Plan, interrupt: &Interrupt) -> anyhow::Result<Summary> {
     break_things(plan, &clients, &mut faults, interrupt)?;
     let done = std::mem::take(&mut faults.done);
     let histories = clients.stop()?;
+    say(&format!("{:>4} s  the clients have ended", began.elapsed().as_secs()));
     let mut left = None;
     let finished = eventually(LAST_DELIVERY, || {
         left = check::unfinished(&stack);
@@ -101,6 +102,7 @@ pub fn soak(plan: &Plan, interrupt: &Interrupt) -> anyhow::Result<Summary> {
     if finished.is_none() {
         say(&format!("{left:?} jobs are not finished after {LAST_DELIVERY:?}"));
     }
+    say(&format!("{:>4} s  the workers have what there was", began.elapsed().as_secs()));
     let findings = check::check(&stack, &histories)?;
     Ok(Summary { seed: plan.seed, took: began.elapsed(), findings, faults: done })
 }
