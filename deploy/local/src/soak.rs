@@ -83,11 +83,11 @@ impl Plan {
 /// Runs the plan to its end, or until the interrupt. An error means that it could not be judged.
 pub fn soak(plan: &Plan, interrupt: &Interrupt) -> anyhow::Result<Summary> {
     say(&format!("seed {}", plan.seed));
-    let began = Instant::now();
     let (stack, relays) = start(plan, interrupt)?;
     check::audit(&stack)?;
     let clients = register(plan, &stack)?;
     let urls: Vec<_> = stack.proxies.iter().map(|proxy| proxy.url.clone()).collect();
+    let began = Instant::now();
     let clients = Clients::start(&clients, &urls, plan.seed)?;
     let mut faults = Faults::new(&stack, &relays, LEASE, interrupt, Random::new(plan.seed));
     break_things(plan, &clients, &mut faults, interrupt)?;
