@@ -40,7 +40,13 @@ impl Position {
     /// Whether everything since `before` can be told by the numbers of transactions: all of it is still there.
     pub(super) fn continues(&self, before: &Self) -> bool {
         let same = self.epoch == before.epoch && self.server == before.server;
-        same && self.xmax >= before.xmax && self.pruned < before.xmin
+        same && self.xmax >= before.xmax && (self.pruned < before.xmin || self.pruned_elsewhere())
+    }
+
+    /// Whether the mark came with a dump from another server: here, only what every open transaction can see is
+    /// pruned, and the first time replaces the mark.
+    fn pruned_elsewhere(&self) -> bool {
+        !self.standby && self.pruned >= self.xmin
     }
 
     /// Where a fetch that comes up to here ends: rows of later transactions cannot be seen, except such as a
@@ -86,6 +92,9 @@ mod tests {
         let before = position(1, 1, 0, "10:20:10");
         assert!(position(1, 1, 0, "20:20:").continues(&before));
         assert!(position(1, 1, 9, "20:20:").continues(&before), "it has seen all that were pruned");
+        assert!(position(1, 1, 99, "20:20:").continues(&before), "that was pruned on another server");
+        let of_standby = Position::of(1, 1, 99, "20:20:", true).unwrap();
+        assert!(!of_standby.continues(&before), "it may be behind the server that prunes");
         for other in [
             position(2, 1, 0, "20:20:"),
             position(1, 2, 0, "20:20:"),

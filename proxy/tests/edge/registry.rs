@@ -398,6 +398,58 @@ async fn a_tombstone_above_an_open_transaction_is_not_pruned() {
     assert_eq!(copy.sync.sync().await.unwrap(), 0);
 }
 
+#[tokio::test]
+async fn a_mark_of_what_was_pruned_on_another_server_makes_no_sync_load_the_table_again_and_hides_no_removal()
+{
+    let mut copy = Copy::new();
+    copy.add("client_001", A);
+    copy.sql("UPDATE registry_epoch SET pruned_through = '1000000000'");
+    assert_eq!(copy.sync.sync().await.unwrap(), 1);
+    assert_eq!(copy.sync.sync().await.unwrap(), 0);
+    copy.sql("DELETE FROM clients");
+    prune_the_one(&copy).await;
+    copy.add("client_002", B);
+    copy.sync.sync().await.unwrap();
+    assert_eq!((copy.status(A), copy.status(B)), (None, Some(Status::Active)));
+    assert_eq!(copy.sync.sync().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_main_server_in_its_overlap_is_refused_with_both_certificates() {
+    let copy = Copy::new();
+    let refused = || {
+        let refused = psql(&copy.url, "SELECT fingerprint FROM main_servers_refused ORDER BY 1").unwrap();
+        refused.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    copy.sql(&format!(
+        "INSERT INTO services (service_id, role, cert_fingerprint, expires_at) VALUES ('m1', 'main-server', '{A}', 'infinity');
+         SELECT renew_service('main-server', 'm1', '{B}', 'infinity', '1 hour')"
+    ));
+    assert_eq!(refused(), [""; 0]);
+    copy.sql("UPDATE services SET status = 'suspended'");
+    assert_eq!(refused(), [A, B]);
+    copy.sql("UPDATE services SET status = 'active'");
+    assert_eq!(refused(), [""; 0]);
+    copy.sql("UPDATE former_service_certificates SET ends_at = now()");
+    assert_eq!(refused(), [A]);
+    copy.sql("UPDATE services SET status = 'revoked'");
+    assert_eq!(refused(), [A, B]);
+}
+
+/// What every proxy asks twice a second must not read a table that only ever grows.
+#[tokio::test]
+async fn refused_main_servers_are_found_without_reading_every_revocation() {
+    let copy = Copy::new();
+    copy.sql(
+        "INSERT INTO revoked_fingerprints (cert_fingerprint, client_id, revoked_at, reason_code)
+             SELECT upper(encode(sha256(i::text::bytea), 'hex')), 'client_' || i, now(), 'unspecified'
+             FROM generate_series(1, 20000) i;
+         ANALYZE revoked_fingerprints",
+    );
+    let plan = psql(&copy.url, "EXPLAIN SELECT * FROM main_servers_refused").unwrap();
+    assert!(!plan.contains("Seq Scan on revoked_fingerprints"), "{plan}");
+}
+
 /// Revokes `client_001`, whose certificate is A, and forgets its row.
 const REVOKE_AND_FORGET: &str = "
     UPDATE clients SET status = 'revoked', revocation_reason = 'keyCompromise' WHERE client_id = 'client_001';
@@ -477,9 +529,12 @@ async fn the_proxys_role_reads_the_registry_and_nothing_else() {
     copy.add("client_001", A);
     let mut proxy = copy.connect().await;
     proxy.execute("SET ROLE portcullis_proxy").await.unwrap();
-    for allowed in
-        ["SELECT * FROM client_registry", "SELECT * FROM crl_registry", "SELECT * FROM main_servers_refused", "LISTEN portcullis_registry"]
-    {
+    for allowed in [
+        "SELECT * FROM client_registry",
+        "SELECT * FROM crl_registry",
+        "SELECT * FROM main_servers_refused",
+        "LISTEN portcullis_registry",
+    ] {
         assert!(proxy.execute(allowed).await.is_ok(), "{allowed}");
     }
     for refused in [
