@@ -18,13 +18,14 @@ use super::{
 };
 
 impl Jobs {
-    /// A result for each of these messages that is there already; the insert has stored none of them.
+    /// A result for each of these messages that is there already, in their order; the insert has stored none of
+    /// them. Any may be there twice.
     pub(super) async fn recognise(
         &self,
         unstored: &[&NewMessage],
-    ) -> Result<HashMap<Uuid, SubmitResult>, Fault> {
+    ) -> Result<Vec<Option<SubmitResult>>, Fault> {
         if unstored.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(Vec::new());
         }
         let ids: Vec<Uuid> = unstored.iter().map(|new| new.message.message_id).collect();
         let existing = self.bounded(compare(&self.pool, &ids)).await?;
@@ -32,10 +33,9 @@ impl Jobs {
         let keys: Vec<KeyOf> = others.filter_map(|new| new.key_of()).collect();
         let holders =
             if keys.is_empty() { HashMap::new() } else { self.bounded(holders(&self.pool, &keys)).await? };
-        let results = unstored.iter().filter_map(|new| {
-            let id = new.message.message_id;
+        let results = unstored.iter().map(|new| {
             let holder = new.key_of().and_then(|key| holders.get(&key));
-            Some((id, judge(new, existing.get(&id), holder)?))
+            judge(new, existing.get(&new.message.message_id), holder)
         });
         Ok(results.collect())
     }

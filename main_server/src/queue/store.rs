@@ -141,12 +141,9 @@ impl Writer {
             }
         }
         let count = sealed.len();
-        for round in rounds(sealed) {
-            if let Err(error) = self.store(&round, &mut results).await {
-                error!(%error, messages = round.len(), "a batch could not be stored");
-                fault = Some(error);
-                break;
-            }
+        if let Err(error) = self.store_all(sealed, &mut results).await {
+            error!(%error, messages = count, "a batch could not be stored");
+            fault = Some(error);
         }
         if fault.is_none() {
             self.jobs.metrics.committed(count, began.elapsed());
@@ -159,16 +156,41 @@ impl Writer {
         }
     }
 
+    /// Stores the first of each id and key, and recognises the others in one go, however many they are: who sends one
+    /// key a thousand times must not make everybody of this commit wait for a thousand. What is not recognised, since
+    /// the first was refused, gets its own turn. Into a full queue nothing goes, so nothing needs parting.
+    async fn store_all(
+        &self,
+        mut messages: Vec<NewMessage>,
+        results: &mut [Vec<Option<SubmitResult>>],
+    ) -> Result<(), Fault> {
+        while !messages.is_empty() {
+            let full = self.jobs.backlogs.is_full(DEFAULT_QUEUE);
+            let (firsts, others) = if full { (messages, Vec::new()) } else { first_of_each(messages) };
+            self.store(&firsts, full, results).await?;
+            let recognised = self.jobs.recognise(&others.iter().collect::<Vec<_>>()).await?;
+            messages = Vec::new();
+            for (message, result) in others.into_iter().zip(recognised) {
+                match result {
+                    Some(result) => results[message.place.0][message.place.1] = Some(result),
+                    None => messages.push(message),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Stores messages with distinct ids, sorted. If the *data* of one of them is at fault, halves are tried
     /// until it stands alone: it is rejected, and its neighbours are stored.
     async fn store(
         &self,
         messages: &[NewMessage],
+        full: bool,
         results: &mut [Vec<Option<SubmitResult>>],
     ) -> Result<(), Fault> {
         let mut pending = vec![messages];
         while let Some(part) = pending.pop() {
-            match self.insert(part).await {
+            match self.insert(part, full).await {
                 Ok(stored) => {
                     for (message, result) in part.iter().zip(stored) {
                         results[message.place.0][message.place.1] = Some(result);
@@ -193,9 +215,8 @@ impl Writer {
 
     /// One statement; further ones if ids or keys existed. One result per message, in order. Into a full queue nothing goes,
     /// but what is there already is recognised.
-    async fn insert(&self, messages: &[NewMessage]) -> Result<Vec<SubmitResult>, Fault> {
+    async fn insert(&self, messages: &[NewMessage], full: bool) -> Result<Vec<SubmitResult>, Fault> {
         let jobs = &self.jobs;
-        let full = jobs.backlogs.is_full(DEFAULT_QUEUE);
         let stored = if full { HashMap::new() } else { jobs.bounded(insert(&jobs.pool, messages)).await? };
         if let Some(&ready_at) = stored.values().min() {
             jobs.backlogs.stored(DEFAULT_QUEUE, stored.len());
@@ -203,35 +224,31 @@ impl Writer {
         }
         let is_stored = |new: &&NewMessage| stored.contains_key(&new.message.message_id);
         let unstored: Vec<_> = messages.iter().filter(|new| !is_stored(new)).collect();
-        let mut recognised = jobs.recognise(&unstored).await?;
+        let mut recognised = jobs.recognise(&unstored).await?.into_iter();
         messages
             .iter()
             .map(|new| {
                 let id = new.message.message_id;
-                let queued = stored.get(&id).map(|at| result(id, SubmitOutcome::Queued, None, Some(*at)));
+                if let Some(at) = stored.get(&id) {
+                    return Ok(result(id, SubmitOutcome::Queued, None, Some(*at)));
+                }
                 let refused =
                     || full.then(|| result(id, SubmitOutcome::Rejected, Some(Code::BacklogExceeded), None));
-                queued.or_else(|| recognised.remove(&id)).or_else(refused).ok_or(Fault::Unknown)
+                recognised.next().flatten().or_else(refused).ok_or(Fault::Unknown)
             })
             .collect()
     }
 }
 
-/// Parts in which each id and each key occurs once, each sorted by id. What comes twice, because a proxy or a
-/// client sent it again, is stored by the first part and recognised by the second.
-fn rounds(mut messages: Vec<NewMessage>) -> Vec<Vec<NewMessage>> {
-    let mut rounds = Vec::new();
-    while !messages.is_empty() {
-        let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
-        let (mut round, rest): (Vec<_>, Vec<_>) = messages.into_iter().partition(|new| {
-            let id = new.message.message_id;
-            !ids.contains(&id) && new.key_of().is_none_or(|key| keys.insert(key)) && ids.insert(id)
-        });
-        round.sort_unstable_by_key(|new| new.message.message_id);
-        rounds.push(round);
-        messages = rest;
-    }
-    rounds
+/// The first message of each id and each key, sorted by id; and the others, which a proxy or a client sent again.
+fn first_of_each(messages: Vec<NewMessage>) -> (Vec<NewMessage>, Vec<NewMessage>) {
+    let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
+    let (mut firsts, others): (Vec<_>, Vec<_>) = messages.into_iter().partition(|new| {
+        let id = new.message.message_id;
+        !ids.contains(&id) && new.key_of().is_none_or(|key| keys.insert(key)) && ids.insert(id)
+    });
+    firsts.sort_unstable_by_key(|new| new.message.message_id);
+    (firsts, others)
 }
 
 fn result(

@@ -52,6 +52,27 @@ async fn an_idempotency_key_twice_in_one_commit_is_stored_once() {
 }
 
 #[tokio::test]
+async fn an_idempotency_key_a_thousand_times_in_one_commit_costs_one_insert() {
+    let stack = Stack::new().await;
+    stack
+        .sql(
+            "CREATE SEQUENCE inserts;
+             CREATE FUNCTION count_insert() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+                 AS $$ BEGIN PERFORM nextval('public.inserts'); RETURN NULL; END $$;
+             CREATE TRIGGER count_insert AFTER INSERT ON messages EXECUTE FUNCTION count_insert();",
+        )
+        .await;
+    let first = keyed("k", "one");
+    let batch: Vec<_> = (0..1000).map(|_| sent_again(&first)).collect();
+    let results = submit(&stack, &batch).await;
+    assert_eq!(results[0].outcome, Queued);
+    assert!(results[1..].iter().all(|result| result.outcome == Replayed));
+    assert!(results[1..].iter().all(|result| result.original == Some(batch[0].message_id)));
+    assert_eq!(stack.value("SELECT last_value FROM inserts").await, "1");
+    stack.end().await;
+}
+
+#[tokio::test]
 async fn the_same_idempotency_keys_at_once_in_many_orders_are_stored_once() {
     let stack = Stack::with(|config| config.writers = 4).await;
     let keys: Vec<_> = (0..300).map(|number| keyed(&format!("k{number}"), "hello")).collect();
