@@ -157,6 +157,12 @@ async fn refresh(place: &Place, all: bool, out: &mut dyn Write) -> anyhow::Resul
                 Refreshed::Signed => {
                     writeln!(out, "{ca}: signed anew, number {}, good until {until}", list.number)?;
                 }
+                Refreshed::KeyAbsent if list.next_update < OffsetDateTime::now_utc() => {
+                    writeln!(
+                        out,
+                        "{ca}: {BAD}overdue since {until}{BAD:#}, and its key is not here: bring it"
+                    )?;
+                }
                 Refreshed::KeyAbsent => {
                     writeln!(out, "{ca}: due, but its key is not here; its list is good until {until}")?;
                 }
@@ -172,5 +178,5 @@ async fn refresh(place: &Place, all: bool, out: &mut dyn Write) -> anyhow::Resul
         }
         Ok(())
     })?;
-    Ok(true)
+    Ok(!lists.iter().any(|list| list.overdue))
 }

@@ -34,8 +34,11 @@ const BANDS: [(i64, &str, &str); 5] = [
     (7, "critical", "renew it today"),
     (14, "renew", "renew it, with an --overlap"),
     (30, "warning", "tell its holder"),
-    (60, "notice", "plan the renewal"),
+    (SHOWN, "notice", "plan the renewal"),
 ];
+
+/// From how many days on it is shown, or earlier if `--within` asks for that.
+const SHOWN: i64 = 60;
 
 /// What `--json` answers, for each certificate.
 #[derive(Serialize)]
@@ -64,9 +67,11 @@ pub(super) async fn run(place: &Place, expiring: &Expiring, out: &mut dyn Write)
             ends.push((name(one.holder.as_ref()), one.ends));
         }
     }
-    let mut rows = ends.into_iter().filter_map(|(holder, ends)| row(holder, ends)).collect::<Vec<_>>();
+    let within = i64::from(expiring.within);
+    let mut rows =
+        ends.into_iter().filter_map(|(holder, ends)| row(holder, ends, within)).collect::<Vec<_>>();
     rows.sort_by_key(|row| row.days_left);
-    let good = !rows.iter().any(|row| row.days_left < i64::from(expiring.within));
+    let good = !rows.iter().any(|row| row.days_left < within);
     give(place, out, &rows, |out| {
         for row in &rows {
             let style = if row.days_left < 7 { BAD } else { WARN };
@@ -76,16 +81,17 @@ pub(super) async fn run(place: &Place, expiring: &Expiring, out: &mut dyn Write)
             writeln!(out, "{style}{band:8}{style:#} {holder} {left}, {}: {to_do}", row.ends)?;
         }
         if rows.is_empty() {
-            writeln!(out, "nothing ends within 60 days")?;
+            writeln!(out, "nothing ends within {} days", within.max(SHOWN))?;
         }
         Ok(())
     })?;
     Ok(good)
 }
 
-fn row(holder: String, ends: OffsetDateTime) -> Option<Row> {
+fn row(holder: String, ends: OffsetDateTime, within: i64) -> Option<Row> {
     let days_left = days_left(ends);
-    let (_, band, to_do) = BANDS.into_iter().find(|(days, ..)| days_left < *days)?;
+    let last = BANDS.last().filter(|_| days_left < within);
+    let (_, band, to_do) = *BANDS.iter().find(|(days, ..)| days_left < *days).or(last)?;
     let ends = ends.format(&Rfc3339).unwrap_or_else(|_| moment(ends));
     Some(Row { holder, ends, days_left, band, to_do })
 }

@@ -3,7 +3,7 @@
 //! The old files go to `backup/`. Refused: a holder without a certificate here, one that is unknown to the
 //! database, one that is revoked.
 
-use std::{io::Write, path::PathBuf};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
@@ -23,6 +23,8 @@ use crate::{
     Authority, Ca, ClientRequest, Issued, KeyKind, KeySource, ServiceRequest, folder::Writing, register,
     statement,
 };
+
+const LONGEST_OVERLAP: Duration = Duration::from_hours(90 * 24);
 
 /// Whose certificate is renewed, and how.
 #[derive(Debug, Args)]
@@ -50,6 +52,8 @@ pub(super) struct Renewal {
 
 pub(super) async fn run(place: &Place, renewal: &Renewal, out: &mut dyn Write) -> anyhow::Result<bool> {
     let HolderName(holder) = &renewal.name;
+    // the database says so too, but only after the files were moved if its SQL is pasted
+    ensure!(renewal.overlap.0 <= LONGEST_OVERLAP, "an overlap lasts between 0 and 90 days");
     let writing = Writing::begin(&place.dir)?;
     let mut authority = Authority::load(&place.dir)?;
     let old = Issued::load(&place.dir, holder)?.ok_or_else(|| {

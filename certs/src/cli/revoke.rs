@@ -75,6 +75,10 @@ const WITHOUT_KEY: &str =
 
 pub(super) async fn run(place: &Place, revocation: &Revocation, out: &mut dyn Write) -> anyhow::Result<bool> {
     let mut database = database::connect(place).await?;
+    ensure!(
+        database.is_some() || !revocation.wait,
+        "--wait needs the database: name it with --database-url; nothing was revoked"
+    );
     let done = if revocation.database_only {
         let Some(connection) = &mut database else {
             bail!("--database-only needs a database: name it with --database-url or DATABASE_URL")
@@ -95,10 +99,9 @@ pub(super) async fn run(place: &Place, revocation: &Revocation, out: &mut dyn Wr
         done.describe(revocation, out)?;
         out.flush()?; // what is done is said before anything is waited for
     }
-    if revocation.wait {
-        let Some(connection) = &mut database else {
-            bail!("--wait needs the database: name it with --database-url")
-        };
+    if revocation.wait
+        && let Some(connection) = &mut database
+    {
         let Some(revoked) = &done.revoked else { bail!("nothing in the database to wait for") };
         ensure!(
             !revoked.client_id.contains('/'),
@@ -138,11 +141,17 @@ async fn revoke(
             target.title()
         );
         let list = sign(place, &mut authority, &certificates, revocation, None).await?;
+        let current = target.holder().map(|holder| authority.crl(Ca::of(&holder)));
         let sql = statement::revoking(
             &target.as_revoked(),
             &revocation.reason,
             revocation.comment.as_deref(),
-            list.as_ref().map(|(_, list)| list),
+            list.as_ref().map(|(_, list)| list).or(current),
+        );
+        ensure!(
+            list.is_some(),
+            "{} was revoked before, or has ended. if the database does not say so yet, with psql:\n\n{sql}",
+            target.title()
         );
         return finish(&writing, authority, revocation, &target, None, &certificates, list, Some(sql));
     };

@@ -108,6 +108,8 @@ fn the_timetable_of_renewals_is_kept_and_a_monitor_is_told() {
     issue("later", "90");
     let quiet = pki.run(&["expiring"]);
     assert!(quiet.code == Some(0) && quiet.out.contains("nothing ends within 60 days"), "{quiet:?}");
+    let early = pki.run(&["expiring", "--within", "100"]);
+    assert!(early.code == Some(1) && early.out.contains("later ends in 89 days"), "{early:?}");
     issue("notice", "60");
     assert_eq!(pki.run(&["expiring"]).code, Some(0), "60 days are no alarm yet");
     for (client, days) in [("warning", "30"), ("renew", "14"), ("critical", "7")] {
@@ -171,6 +173,10 @@ fn the_lists_are_shown_with_who_is_on_them() {
     fs::write(pki.at("crl/revoked.pem"), overdue.unwrap().pem()).unwrap();
     let shown = pki.run(&["crl"]);
     assert!(shown.code == Some(1) && shown.out.contains("overdue since"), "{shown:?}");
+    // a timer that cannot sign it must not look well
+    fs::remove_file(pki.at("clients-ca.key")).unwrap();
+    let refreshed = pki.run(&["crl", "--refresh"]);
+    assert!(refreshed.code == Some(1) && refreshed.out.contains("overdue since"), "{refreshed:?}");
 }
 
 #[test]

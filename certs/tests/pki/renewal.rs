@@ -98,6 +98,11 @@ fn what_cannot_be_renewed_keeps_its_files_and_its_row() {
     refused(&["nobody"], "has no certificate in");
     refused(&["unregistered"], "client unregistered is not registered");
     refused(&["client_001", "--overlap", "91d"], "an overlap lasts between 0 and 90 days");
+    // nor may SQL be printed that the database would refuse, after the files were moved
+    let files = pki.contents();
+    let alone = pki.run(&["renew", "client_001", "--overlap", "91d"]);
+    assert!(alone.code == Some(1) && alone.error.contains("between 0 and 90 days"), "{alone:?}");
+    assert_eq!(pki.contents(), files);
     assert_eq!(revoke(&pki, &database, &["client_001"]).code, Some(0));
     refused(&["client_001", "--overlap", "7d"], "client client_001 was revoked at");
 }
@@ -183,6 +188,10 @@ fn what_cannot_be_revoked_is_said() {
     }
     let refused = pki.run(&["revoke", "client_001", "--database-only"]);
     assert!(refused.code == Some(1) && refused.error.contains("needs a database"), "{refused:?}");
+    let files = pki.contents();
+    let blind = pki.run(&["revoke", "client_001", "--wait"]);
+    assert!(blind.code == Some(1) && blind.error.contains("--wait needs the database"), "{blind:?}");
+    assert_eq!(pki.contents(), files, "refused before anything was done");
     assert_ne!(psql(&database, REGISTERED).unwrap().trim(), "");
 
     assert_eq!(revoke(&pki, &database, &["client_001"]).code, Some(0));

@@ -221,6 +221,18 @@ fn without_a_database_the_list_is_signed_and_the_printed_sql_does_the_rest() {
 }
 
 #[test]
+fn sql_of_a_revocation_that_was_lost_is_printed_again() {
+    let (pki, database) = (Pki::create(), database());
+    done(&pki, &database, &["issue", "client", "c1"]);
+    assert_eq!(pki.run(&["revoke", "c1"]).code, Some(0));
+    let again = pki.run(&["revoke", "c1", "--reason", "superseded"]);
+    assert!(again.code == Some(1) && !again.error.contains("nothing left to do"), "{again:?}");
+    psql(&database, &again.error[again.error.find("BEGIN;").unwrap()..]).unwrap();
+    assert_eq!(psql(&database, "SELECT status FROM clients").unwrap().trim(), "revoked");
+    assert_eq!(list_in(&database, &pki).der(), pki.authority().crl(Ca::Clients).der());
+}
+
+#[test]
 fn who_has_no_key_and_no_folder_revokes_in_the_database_alone() {
     let (pki, database) = (Pki::create(), database());
     done(&pki, &database, &["issue", "client", "c1"]);
