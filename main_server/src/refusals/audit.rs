@@ -2,7 +2,7 @@
 //!
 //! In: a certificate and why it was refused, noted in passing: a request waits for the lock of a small table and
 //! for nothing else. Out: rows, written every second; for a certificate that is refused again and again one a
-//! minute, and one when the reason changes. Bounded: what does not fit is counted and forgotten.
+//! minute for each reason. Bounded: what does not fit is counted and forgotten.
 
 use std::{
     collections::HashMap,
@@ -24,36 +24,37 @@ use tracing::{info, warn};
 const EVERY: Duration = Duration::from_secs(1);
 /// A certificate that is refused again and again for one reason is audited so often.
 const ONCE_IN: Duration = Duration::from_mins(1);
-/// Certificates at a time. Only those of the services CA get so far.
+/// Certificates, each with a reason, at a time. Only those of the services CA get so far.
 const CERTIFICATES: usize = 4096;
 
 /// What is to be written, and what was written lately.
 #[derive(Debug)]
 pub struct RefusalAudit {
-    held: Mutex<HashMap<Fingerprint, Held>>,
+    held: Mutex<HashMap<Key, Held>>,
     forgotten: Counter,
 }
 
-/// What is known of one certificate.
+/// Who is refused, and why: reasons that take turns have a minute each.
+type Key = (Fingerprint, Code);
+
+/// What is known of one certificate that is refused for one reason.
 #[derive(Debug)]
 struct Held {
     service: Option<String>,
     door: &'static str,
-    code: Code,
     at: OffsetDateTime,
     /// Refusals since the last row.
     refusals: u64,
-    /// The last row's reason, and when it was taken to be written.
-    audited: Option<(Code, Instant)>,
+    /// When the last row was taken to be written.
+    audited: Option<Instant>,
 }
 
 /// One list per column, all of one length.
 #[derive(Debug, Default)]
 struct Rows {
-    fingerprints: Vec<Fingerprint>,
+    keys: Vec<Key>,
     services: Vec<Option<String>>,
     doors: Vec<String>,
-    codes: Vec<String>,
     at: Vec<OffsetDateTime>,
     refusals: Vec<i64>,
 }
@@ -72,13 +73,13 @@ impl RefusalAudit {
     pub(super) fn note(&self, door: &'static str, certificate: &Certificate, code: Code) {
         let at = OffsetDateTime::now_utc();
         let mut held = self.held();
-        if let Some(held) = held.get_mut(&certificate.fingerprint) {
-            (held.door, held.code, held.at) = (door, code, at);
+        let key = (certificate.fingerprint, code);
+        if let Some(held) = held.get_mut(&key) {
+            (held.door, held.at) = (door, at);
             held.refusals = held.refusals.saturating_add(1);
         } else if held.len() < CERTIFICATES {
             let service = service_of(certificate);
-            let first = Held { service, door, code, at, refusals: 1, audited: None };
-            held.insert(certificate.fingerprint, first);
+            held.insert(key, Held { service, door, at, refusals: 1, audited: None });
         } else {
             self.forgotten.inc();
         }
@@ -113,14 +114,14 @@ impl RefusalAudit {
     /// Takes out what is to be written now; forgets what was written a while ago.
     fn due(&self, now: Instant) -> Rows {
         let mut rows = Rows::default();
-        self.held().retain(|fingerprint, held| {
-            let lately = held.audited.filter(|(_, at)| now.saturating_duration_since(*at) < ONCE_IN);
+        self.held().retain(|key, held| {
+            let lately = held.audited.is_some_and(|at| now.saturating_duration_since(at) < ONCE_IN);
             if held.refusals == 0 {
-                return lately.is_some();
+                return lately;
             }
-            if lately.is_none_or(|(code, _)| code != held.code) {
-                rows.add(*fingerprint, held);
-                (held.refusals, held.audited) = (0, Some((held.code, now)));
+            if !lately {
+                rows.add(*key, held);
+                (held.refusals, held.audited) = (0, Some(now));
             }
             true
         });
@@ -130,8 +131,8 @@ impl RefusalAudit {
     /// What could not be written is due again.
     fn put_back(&self, rows: &Rows) {
         let mut held = self.held();
-        for (fingerprint, refusals) in rows.fingerprints.iter().zip(&rows.refusals) {
-            if let Some(held) = held.get_mut(fingerprint) {
+        for (key, refusals) in rows.keys.iter().zip(&rows.refusals) {
+            if let Some(held) = held.get_mut(key) {
                 held.refusals = held.refusals.saturating_add(refusals.unsigned_abs());
                 held.audited = None;
             }
@@ -139,17 +140,16 @@ impl RefusalAudit {
     }
 
     /// A panic while the lock was held left at worst one refusal uncounted.
-    fn held(&self) -> MutexGuard<'_, HashMap<Fingerprint, Held>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<Key, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Rows {
-    fn add(&mut self, fingerprint: Fingerprint, held: &Held) {
-        self.fingerprints.push(fingerprint);
+    fn add(&mut self, key: Key, held: &Held) {
+        self.keys.push(key);
         self.services.push(held.service.clone());
         self.doors.push(held.door.to_owned());
-        self.codes.push(held.code.as_str().to_owned());
         self.at.push(held.at);
         self.refusals.push(i64::try_from(held.refusals).unwrap_or(i64::MAX));
     }
@@ -164,10 +164,12 @@ fn service_of(certificate: &Certificate) -> Option<String> {
 }
 
 async fn insert(pool: &PgPool, rows: &Rows) -> Result<(), sqlx::Error> {
-    if rows.fingerprints.is_empty() {
+    if rows.keys.is_empty() {
         return Ok(());
     }
-    let fingerprints: Vec<String> = rows.fingerprints.iter().map(ToString::to_string).collect();
+    let fingerprints: Vec<String> =
+        rows.keys.iter().map(|(fingerprint, _)| fingerprint.to_string()).collect();
+    let codes: Vec<String> = rows.keys.iter().map(|(_, code)| code.as_str().to_owned()).collect();
     sqlx::query!(
         "-- refusals.audit
         INSERT INTO audit_log (what, client_id, cert_fingerprint, new)
@@ -178,7 +180,7 @@ async fn insert(pool: &PgPool, rows: &Rows) -> Result<(), sqlx::Error> {
         &fingerprints,
         &rows.services as &[Option<String>],
         &rows.doors,
-        &rows.codes,
+        &codes,
         &rows.at,
         &rows.refusals,
     )
@@ -208,9 +210,9 @@ mod tests {
         let refuse = |code| audit.note("worker door", &certificate_of(1), code);
         let due = |seconds| {
             let rows = audit.due(at(seconds));
-            rows.codes.into_iter().zip(rows.refusals).collect::<Vec<_>>()
+            rows.keys.into_iter().map(|(_, code)| code).zip(rows.refusals).collect::<Vec<_>>()
         };
-        let row = |code: Code, refusals| vec![(code.as_str().to_owned(), refusals)];
+        let row = |code, refusals| vec![(code, refusals)];
         let (unknown, revoked) = (Code::CertificateUnknown, Code::CertificateRevoked);
         for (second, codes, expected) in [
             (0, &[unknown, unknown][..], row(unknown, 2)),
@@ -226,6 +228,18 @@ mod tests {
             assert_eq!(due(second), expected, "second {second}");
         }
         assert!(audit.held().is_empty(), "what was written a while ago is forgotten");
+    }
+
+    #[test]
+    fn reasons_that_take_turns_are_audited_once_a_minute_each() {
+        let (audit, start) = (audit(), Instant::now());
+        let mut rows = 0;
+        for second in 0..59 {
+            let code = if second % 2 == 0 { Code::RoleNotAdmitted } else { Code::CertificateUnknown };
+            audit.note("worker door", &certificate_of(1), code);
+            rows += audit.due(start + Duration::from_secs(second)).keys.len();
+        }
+        assert_eq!(rows, 2);
     }
 
     #[test]
@@ -245,7 +259,7 @@ mod tests {
         for number in 0..CERTIFICATES + 10 {
             audit.note("worker door", &certificate_of(number), Code::CertificateUnknown);
         }
-        assert_eq!(audit.due(Instant::now()).fingerprints.len(), CERTIFICATES);
+        assert_eq!(audit.due(Instant::now()).keys.len(), CERTIFICATES);
         assert_eq!(audit.forgotten.get(), 10);
     }
 }
