@@ -13,6 +13,20 @@ pub(crate) fn name(der: &[u8]) -> String {
     }
 }
 
+/// A text with words of a stranger's in it, such as the names in a certificate, so that it stays one line and gives the
+/// terminal no commands.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// `2026-11-21 09:00:00 UTC`.
 pub(crate) fn moment(unix_seconds: i64) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");

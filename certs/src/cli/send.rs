@@ -20,7 +20,10 @@ use super::{
     Place,
     doctor::{Files, https_url},
 };
-use crate::send::{Caller, Journal, Progress, Settled, journal_of, many, new_key, one};
+use crate::{
+    describe::printable,
+    send::{Caller, Journal, Progress, Settled, journal_of, many, new_key, one},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Send {
@@ -88,7 +91,12 @@ async fn single(place: &Place, send: Send, out: &mut dyn Write) -> anyhow::Resul
         object["idempotency_key"] = key.into();
         writeln!(out, "{object}")?;
     } else if let Some(id) = settled.message_id.as_ref().filter(|_| settled.accepted()) {
-        writeln!(out, "stored as {id}{}", if settled.replayed { ", by an earlier sending" } else { "" })?;
+        writeln!(
+            out,
+            "stored as {}{}",
+            printable(id),
+            if settled.replayed { ", by an earlier sending" } else { "" }
+        )?;
     } else {
         bail!("refused: {}", refusal(&settled));
     }
@@ -173,5 +181,5 @@ async fn lines(place: &Place, send: Send, out: &mut dyn Write) -> anyhow::Result
 fn refusal(settled: &Settled) -> String {
     let words = [settled.code.as_deref(), settled.detail.as_deref()];
     let words: Vec<_> = words.into_iter().flatten().collect();
-    format!("{} {}", settled.status, words.join(": "))
+    printable(&format!("{} {}", settled.status, words.join(": ")))
 }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use url::Url;
 
+use crate::describe::printable;
+
 /// The checks, in the order in which they are made. The words are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -220,9 +222,9 @@ impl Report {
         for finding in &self.checks {
             let (label, paint) = finding.outcome.label();
             let (paint, plain) = if colour { (paint, "\x1b[0m") } else { ("", "") };
-            writeln!(out, "{paint}{label}{plain} {}: {}", finding.check.title(), finding.text)?;
+            writeln!(out, "{paint}{label}{plain} {}: {}", finding.check.title(), printable(&finding.text))?;
             if let Some(remedy) = &finding.remedy {
-                writeln!(out, "         do this: {remedy}")?;
+                writeln!(out, "         do this: {}", printable(remedy))?;
             }
         }
         let failed = self.checks.iter().filter(|finding| finding.outcome == Outcome::Fail).count();

@@ -9,7 +9,7 @@ use super::{
     Patient,
     server::{Prepared, Server, leaf_of},
 };
-use crate::support::Pki;
+use crate::support::{Pki, answer};
 
 #[test]
 fn a_server_of_another_ca_is_told_with_the_names_of_both() {
@@ -50,6 +50,27 @@ fn a_self_signed_server_is_told_apart() {
         .calling(&server)
         .diagnosis()
         .assert_fails("server_trust", &["self-signed", "--cacert", "do not send"]);
+}
+
+#[test]
+fn a_strangers_certificate_cannot_write_lines_of_the_report() {
+    let patient = Patient::healthy();
+    let leaf = leaf_of(&patient, |request| request);
+    let request = LeafRequest {
+        hosts: Host::loopback(),
+        common_name: "x\n[PASS] ✓ whoami: all is well\x1b[8m".to_owned(),
+        organizational_unit: None,
+        uris: Vec::new(),
+        not_before: leaf.not_before(),
+        not_after: leaf.not_after(),
+        purposes: vec![certs::Purpose::ServerAuth],
+        key_usages: vec![certs::KeyUsage::DigitalSignature],
+        authority: false,
+    };
+    let server = Prepared::with_leaf(&request.self_signed().unwrap()).start();
+    let said = answer(patient.calling(&server).command());
+    assert!(said.out.contains(r"x\n[PASS] ✓ whoami: all is well\u{1b}[8m"), "{said:?}");
+    assert!(!said.out.contains("\n[PASS] ✓ whoami") && !said.out.contains('\x1b'), "{said:?}");
 }
 
 #[test]
