@@ -145,3 +145,37 @@ async fn a_discarded_dead_letter_is_cancelled_for_ever() {
     assert_eq!(stack.value(by).await, "alice");
     stack.end().await;
 }
+
+#[tokio::test]
+async fn a_page_of_dead_letters_of_all_queues_does_not_read_them_all() {
+    let stack = Stack::new().await;
+    stack.dead_letters_of("client_001", 1).await;
+    // 2000 more, each a group of its own
+    stack
+        .sql(
+            "INSERT INTO messages (message_id, origin, client_id, cert_fingerprint, proxy, request_id, key_id, sealed,
+                                   sender_index, payload_hash)
+                 SELECT gen_random_uuid(), gen_random_uuid(), client_id, cert_fingerprint, proxy, request_id, key_id,
+                        sealed, sender_index, payload_hash
+                 FROM messages, generate_series(1, 2000);
+             INSERT INTO job_groups (origin, queue, message_ids, state, attempt, dead_reason, finished_at)
+                 SELECT origin, 'default', ARRAY[message_id], 'dead', 1, 'refused', now() - random() * interval '1 day'
+                 FROM messages m WHERE NOT EXISTS (SELECT FROM job_groups g WHERE g.origin = m.origin);
+             ANALYZE messages; ANALYZE job_groups",
+        )
+        .await;
+    // the first time in a session it reads the catalogues, too
+    let explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT json) SELECT FROM dead_letters(p_limit => 10)";
+    let mut session = stack.onlooker.acquire().await.unwrap();
+    let mut blocks = 0;
+    for _ in 0..2 {
+        let plan: serde_json::Value = sqlx::query_scalar(explain).fetch_one(&mut *session).await.unwrap();
+        let plan = &plan[0]["Plan"];
+        assert_eq!(plan["Actual Rows"].as_f64(), Some(10.0), "{plan:#}");
+        blocks =
+            ["Shared Hit Blocks", "Shared Read Blocks"].map(|kind| plan[kind].as_u64().unwrap()).iter().sum();
+    }
+    assert!(blocks < 500, "{blocks} blocks for 10 of 2001");
+    drop(session);
+    stack.end().await;
+}
