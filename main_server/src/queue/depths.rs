@@ -1,4 +1,4 @@
-//! How much each queue holds: a look every second, for the gauges and for the bound on what may wait.
+//! How much each queue holds: a look every half second, for the gauges and for the bound on what may wait.
 //!
 //! In: the tables `queues` and `job_groups`, and what this process stored since. Out: gauges, and whether a queue is
 //! full, from memory. Looks that take long are made less often; what others stored since is not counted.
@@ -14,13 +14,10 @@ use sqlx::PgPool;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::Jobs;
+use super::{Jobs, front::pause};
 
 /// How often the queues are counted.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// It may take one part in so many of the time, but the bound on a backlog is never older than this.
-const LOOK_SHARE: u32 = 20;
-const LOOK_AT_LEAST: Duration = Duration::from_secs(5);
 
 /// One queue, as it was counted.
 #[derive(Debug)]
@@ -82,7 +79,7 @@ pub(super) fn start(jobs: Jobs, shutdown: &Shutdown) {
                 Err(error) => warn!(%error, "cannot count the queues; trying again"),
             }
             tokio::select! {
-                () = sleep((began.elapsed() * LOOK_SHARE).clamp(LOOK_EVERY, LOOK_AT_LEAST)) => {}
+                () = sleep(pause(LOOK_EVERY, began.elapsed())) => {}
                 () = stop.requested() => break,
             }
         }

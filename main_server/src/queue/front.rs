@@ -26,8 +26,10 @@ use super::Jobs;
 const MARGIN: time::Duration = time::Duration::seconds(2);
 /// How often the front is looked at without a floor.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A look may take one part in so many of the time, but a job is never hidden for longer than this and a look.
+/// A look may take one part in so many of the time …
 const LOOK_SHARE: u32 = 20;
+/// … but the next one comes no later than this: until then jobs may wait below the floor, and how long an outage held
+/// a look up says nothing about the front.
 const LOOK_AT_LEAST: Duration = Duration::from_secs(5);
 
 /// The fronts of all queues that somebody leased from.
@@ -113,11 +115,16 @@ pub(super) fn start(jobs: Jobs, shutdown: &Shutdown) {
                 }
             }
             tokio::select! {
-                () = sleep((began.elapsed() * LOOK_SHARE).clamp(LOOK_EVERY, LOOK_AT_LEAST)) => {}
+                () = sleep(pause(LOOK_EVERY, began.elapsed())) => {}
                 () = stop.requested() => break,
             }
         }
     });
+}
+
+/// Until the next look, after one that took so long.
+pub(super) fn pause(every: Duration, took: Duration) -> Duration {
+    (took * LOOK_SHARE).clamp(every, LOOK_AT_LEAST)
 }
 
 /// When the oldest ready job became so, or now.
@@ -159,6 +166,13 @@ mod tests {
         // whoever looks now sees it, if it is still there
         front.raise(front.floor(), at(200));
         assert_eq!(front.floor().at, Some(at(198)));
+    }
+
+    #[test]
+    fn a_look_that_an_outage_held_up_does_not_put_off_the_next_one_for_minutes() {
+        assert_eq!(pause(LOOK_EVERY, Duration::from_millis(1)), LOOK_EVERY);
+        assert_eq!(pause(LOOK_EVERY, Duration::from_millis(100)), Duration::from_secs(2));
+        assert_eq!(pause(LOOK_EVERY, Duration::from_secs(10)), LOOK_AT_LEAST);
     }
 
     #[test]
