@@ -1,8 +1,8 @@
 //! The client's own files: each way in which they can be wrong, and which option or command puts it right.
 
-use std::fs;
+use std::{fs, process::Command};
 
-use super::{Patient, is_root, line, path};
+use super::{Patient, is_root, line, path, server::Prepared};
 use crate::support::{Pki, answer, command_line, openssl};
 
 #[test]
@@ -131,6 +131,28 @@ fn a_key_that_openssl_encrypted_in_its_old_way_is_recognised_with_the_command_th
     assert_eq!(made.code, Some(0), "{made:?}");
     patient.key = Some(key);
     patient.diagnosis().assert_fails("passphrase", &["Proc-Type: 4,ENCRYPTED", "openssl pkcs8 -topk8"]);
+}
+
+#[test]
+fn curl_connects_with_the_pem_files_and_with_the_p12_that_issue_makes() {
+    let patient = Patient::healthy();
+    let issued = patient.pki.run(&["issue", "client", "c1"]);
+    assert_eq!(issued.code, Some(0), "{issued:?}");
+    let server = Prepared::of(&patient)
+        .asking(&patient.pki.at("clients-ca.crt"))
+        .answering("HTTP/1.1 200 OK\nContent-Length: 5\n\nhello")
+        .start();
+    let at = |name: &str| patient.pki.at(&format!("clients/c1/{name}"));
+    let password = fs::read_to_string(at("c1.p12.pass")).unwrap();
+    let (cert, key) = (at("c1.crt"), at("c1.key"));
+    let p12 = format!("{}:{}", at("c1.p12"), password.trim_end());
+    for own in [&["--cert", &cert, "--key", &key][..], &["--cert", &p12, "--cert-type", "P12"]] {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--max-time", "20", "--cacert", &at("ca.crt")]).args(own);
+        curl.arg(format!("https://localhost:{}/api/v1/whoami", server.port()));
+        let said = answer(curl);
+        assert_eq!((said.code, said.out.as_str()), (Some(0), "hello"), "{said:?}");
+    }
 }
 
 #[test]
