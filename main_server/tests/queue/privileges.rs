@@ -34,6 +34,8 @@ async fn no_role_changes_or_deletes_a_message() {
             "DELETE FROM job_attempts",
             "UPDATE job_attempts SET attempt = 7",
             "DELETE FROM queues",
+            // its jobs would be in no queue
+            "UPDATE queues SET name = 'other'",
         ] {
             let refusal = stack.refusal(role, statement).await;
             assert_eq!(refusal.as_deref(), Some(INSUFFICIENT_PRIVILEGE), "{role}: {statement}");
