@@ -7,8 +7,10 @@ STATE ?= .local/run
 # how long `make soak` goes on at least, and which faults in which order: SEED= of an earlier run repeats them
 SECONDS ?= 60
 SEED ?=
+# more words for the bench, such as BENCH="--figure ingest_single --runs 3"
+BENCH ?=
 
-.PHONY: help run test soak check sqlx packages
+.PHONY: help run test soak check sqlx bench bench-quick packages
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,6 +33,15 @@ check: packages ## format, lints, documentation, dependency arrows, offline quer
 
 sqlx: packages ## write .sqlx anew, from the queries and the migrations as they are now
 	deploy/prepare-queries.sh
+
+bench: ## how fast it is, beside nginx and RabbitMQ; the best part of an hour, on a machine that does nothing else
+	@deploy/install-packages.sh bench
+	cargo run --release --locked --package bench -- $(BENCH)
+
+bench-quick: ## the same in three minutes: shows that everything works, proves nothing
+	@deploy/install-packages.sh bench
+	cargo build --release --locked --package bench
+	cargo run --release --locked --package bench -- --quick --within 150 $(BENCH)
 
 packages:
 	@deploy/install-packages.sh

@@ -33,6 +33,7 @@ allow certs shared "$tests"
 allow shared '' "$tests"
 allow private_postgres ''
 allow local 'shared proxy main_server worker certs private_postgres'
+allow bench local
 
 # never PACKAGE DEPENDENCY REASON: not even through others
 never() {

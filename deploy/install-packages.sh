@@ -1,7 +1,12 @@
 #!/bin/sh
-# Installs the Debian packages that building, running and testing need and that are missing.
-# Silent when none is. Not root: says what to install and exits 1.
+# Installs the Debian packages that building, running and testing need and that are missing; with the word `bench`,
+# those that measuring needs too. Silent when none is. Not root: says what to install and exits 1.
 set -eu
+
+case ${1-} in
+''|bench) ;;
+*) echo "usage: $0 [bench]" >&2; exit 64 ;;
+esac
 
 missing=
 need() { # need PACKAGE COMMAND
@@ -20,6 +25,11 @@ for program in /usr/lib/postgresql/*/bin/postgres; do
 done
 [ -n "$server" ] || command -v postgres >/dev/null 2>&1 || missing="$missing postgresql"
 case $missing in *postgresql*) ;; *) need postgresql-client psql ;; esac
+if [ "${1-}" = bench ]; then
+    # what Portcullis is measured beside; whether they are there is asked by path, as sbin need not be in PATH
+    [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$missing rabbitmq-server"
+fi
 
 [ -n "$missing" ] || exit 0
 
@@ -39,6 +49,12 @@ if [ "$(id -u)" -ne 0 ]; then
 echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf && $install"
         ;;
     esac
+    case $missing in *nginx-light*|*rabbitmq-server*)
+        # these two would start services of the system's, on their usual ports, which nothing here needs
+        [ -e /usr/sbin/policy-rc.d ] || install="printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && \
+chmod +x /usr/sbin/policy-rc.d && $install; rm /usr/sbin/policy-rc.d"
+        ;;
+    esac
     echo "as root, run: $install" >&2
     exit 1
 fi
@@ -46,15 +62,28 @@ fi
 echo "installing what is missing:$missing"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# The package would make and start a cluster of the system's, on port 5432. Ours are private: say no
-# for the time of this installation, and leave the file as it was.
+# Packages would start services of the system's, on their usual ports: Postgres a cluster, nginx and RabbitMQ
+# themselves. Ours are private: say no for the time of this installation, and leave things as they were.
+settings=/etc/postgresql-common/createcluster.conf
+policy=/usr/sbin/policy-rc.d
+undo() {
+    [ ! -e "$settings.before-portcullis" ] || mv "$settings.before-portcullis" "$settings"
+    [ -z "${policy_is_ours-}" ] || rm -f "$policy"
+}
+trap undo EXIT
+trap 'exit 1' HUP INT TERM
 case $missing in *postgresql*)
     apt-get install -y -qq --no-install-recommends postgresql-common
-    settings=/etc/postgresql-common/createcluster.conf
     cp -p "$settings" "$settings.before-portcullis"
-    trap 'mv "$settings.before-portcullis" "$settings"' EXIT
-    trap 'exit 1' HUP INT TERM
     echo 'create_main_cluster = false' >>"$settings"
+    ;;
+esac
+case $missing in *nginx-light*|*rabbitmq-server*)
+    if [ ! -e "$policy" ]; then
+        policy_is_ours=yes
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+    fi
     ;;
 esac
 # shellcheck disable=SC2086 # one word per package

@@ -23,5 +23,6 @@ pub mod soak;
 pub use curl::{Answer, Curl};
 pub use eventually::eventually;
 pub use interrupt::Interrupt;
+pub use private_postgres::{Cluster, ClusterOptions, psql};
 pub use relay::Relay;
 pub use stack::{Client, Kind, Process, Stack, StackOptions};

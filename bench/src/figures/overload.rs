@@ -1,0 +1,60 @@
+//! What is admitted stays quick when three times as much is offered.
+
+use anyhow::Context as _;
+
+use crate::{
+    figure::{Compare, Figure, Goal, NotYet, Row, Sample},
+    load::{Ask, Load, Pace, Requests},
+    ours::{Ours, rate},
+    scene::Scene,
+};
+
+/// TOML that makes a proxy admit 5,000 messages a second. There is no such option yet.
+const ADMISSION: Option<&str> = None;
+const ADMITTED: f64 = 5000.0;
+const OFFERED: f64 = 15_000.0;
+
+#[derive(Debug, Default)]
+pub(super) struct Overload {
+    capped: Option<Ours>,
+}
+
+impl Figure for Overload {
+    fn row(&self) -> Row {
+        Row {
+            name: "overload",
+            what: "p99 of admitted messages with 15,000/s offered ÷ with 5,000/s, admission capped at 5,000/s",
+            unit: "ms",
+            compare: Compare::OursToPeer,
+            goal: Goal::AtMost(3.0),
+            peer: Some("ours, with 5,000/s offered"),
+            slow: false,
+        }
+    }
+
+    fn ours(&mut self, scene: &mut Scene) -> anyhow::Result<Sample> {
+        self.p99(scene, OFFERED)
+    }
+
+    fn peer(&mut self, scene: &mut Scene) -> anyhow::Result<Option<Sample>> {
+        self.p99(scene, ADMITTED).map(Some)
+    }
+}
+
+impl Overload {
+    fn p99(&mut self, scene: &mut Scene, offered: f64) -> anyhow::Result<Sample> {
+        let needs = "not measured: needs an option that caps what a proxy admits";
+        let config = ADMISSION.ok_or_else(|| NotYet(needs.to_owned()))?;
+        if self.capped.is_none() {
+            self.capped = Some(Ours::start(config)?);
+        }
+        let ours = self.capped.as_ref().context("started above")?;
+        ours.reset()?;
+        let usual = ours.requests(Ask::Message, scene.window())?;
+        let load = Requests { pace: Pace::Open(offered), refusal: Some(429), connections: 256, ..usual };
+        let sample = rate(&Load::Requests(load), ours.watched())?;
+        let value = sample.also.get("p99_ms").copied().context("no answer was timed")?;
+        let admitted = sample.value;
+        Ok(Sample { value, ..sample }.with("admitted_per_second", admitted))
+    }
+}
