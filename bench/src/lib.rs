@@ -16,6 +16,7 @@ mod figure;
 mod figures;
 mod scene;
 mod ours;
+mod large_list;
 mod peers;
 mod keep;
 mod processor;

@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use local::Interrupt;
 
 use crate::{
+    large_list::LargeList,
     load::{Ask, Window},
     ours::Ours,
     peers::{Nginx, RabbitMq},
@@ -17,6 +18,7 @@ pub(crate) struct Scene {
     nginx: Option<Nginx>,
     rabbitmq: Option<RabbitMq>,
     ours: Option<Ours>,
+    large_list: Option<LargeList>,
     /// Single messages per second, 64 connections.
     maximum: Option<f64>,
     quick: bool,
@@ -26,7 +28,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(quick: bool, interrupt: Interrupt) -> Self {
-        Self { nginx: None, rabbitmq: None, ours: None, maximum: None, quick, interrupt }
+        Self { nginx: None, rabbitmq: None, ours: None, large_list: None, maximum: None, quick, interrupt }
     }
 
     /// How long a run of a rate is.
@@ -62,6 +64,13 @@ impl Scene {
         Ok((ours, rabbitmq))
     }
 
+    /// Our stack with a second proxy that has a large revocation list.
+    pub(crate) fn large_list(&mut self) -> anyhow::Result<(&Ours, &mut LargeList)> {
+        let ours = started(&mut self.ours, || Ours::start(""))?;
+        let list = started(&mut self.large_list, || LargeList::start(ours))?;
+        Ok((ours, list))
+    }
+
     /// What our stack takes at most, in single messages per second; measured once.
     pub(crate) fn maximum(&mut self) -> anyhow::Result<f64> {
         if let Some(maximum) = self.maximum {
@@ -75,7 +84,7 @@ impl Scene {
 
     /// Stops everything; the next figure starts it anew.
     pub(crate) fn discard(&mut self) {
-        (self.nginx, self.rabbitmq, self.ours, self.maximum) = (None, None, None, None);
+        *self = Self::new(self.quick, self.interrupt.clone());
     }
 }
 

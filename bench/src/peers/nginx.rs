@@ -73,12 +73,12 @@ fn edge_server(address: SocketAddr, upstream: SocketAddr) -> String {
     format!(
         " access_log access.log combined;\n \
          upstream main {{ server {upstream}; keepalive 128; keepalive_requests 1000000000; }}\n \
-         server {{\n  listen {address} ssl backlog=4096;\n  ssl_certificate ../edge.crt;\n  \
-         ssl_certificate_key ../edge.key;\n  ssl_client_certificate ../clients.pem;\n  ssl_crl ../lists.pem;\n  \
+         server {{\n  listen {address} ssl backlog=4096;\n  ssl_certificate edge.crt;\n  \
+         ssl_certificate_key edge.key;\n  ssl_client_certificate clients.pem;\n  ssl_crl lists.pem;\n  \
          location = /health {{ default_type application/json; return 200 '{{\"status\":\"ok\"}}'; }}\n  \
          location / {{\n   proxy_pass https://main;\n   proxy_http_version 1.1;\n   \
-         proxy_set_header Connection \"\";\n   proxy_ssl_certificate ../edge.crt;\n   \
-         proxy_ssl_certificate_key ../edge.key;\n   proxy_ssl_trusted_certificate ../services.pem;\n   \
+         proxy_set_header Connection \"\";\n   proxy_ssl_certificate edge.crt;\n   \
+         proxy_ssl_certificate_key edge.key;\n   proxy_ssl_trusted_certificate services.pem;\n   \
          proxy_ssl_verify on;\n   proxy_ssl_verify_depth 2;\n   proxy_ssl_name localhost;\n  }}\n }}\n"
     )
 }
@@ -88,8 +88,8 @@ fn upstream_server(address: SocketAddr) -> String {
     let body = "{\"message_id\":\"0192f0c1-2345-7000-8000-000000000000\",\"status\":\"queued\",\
                 \"client_id\":\"bench\",\"queued_at\":\"2026-01-01T00:00:00.000000Z\"}";
     format!(
-        " access_log off;\n server {{\n  listen {address} ssl backlog=4096;\n  ssl_certificate ../upstream.crt;\n  \
-         ssl_certificate_key ../upstream.key;\n  ssl_client_certificate ../services.pem;\n  \
+        " access_log off;\n server {{\n  listen {address} ssl backlog=4096;\n  ssl_certificate upstream.crt;\n  \
+         ssl_certificate_key upstream.key;\n  ssl_client_certificate services.pem;\n  \
          location / {{ default_type application/json; return 202 '{body}'; }}\n }}\n"
     )
 }
