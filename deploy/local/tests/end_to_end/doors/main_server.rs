@@ -1,5 +1,7 @@
 //! Main servers that a proxy must not speak to: refused by their row or by a list, on an open connection too.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 use local::{Stack, eventually};
 
 use crate::{
