@@ -224,7 +224,9 @@ mod tests {
             (121, &[], row(revoked, 1)),
             (200, &[], vec![]),
         ] {
-            codes.iter().for_each(|code| refuse(*code));
+            for code in codes {
+                refuse(*code);
+            }
             assert_eq!(due(second), expected, "second {second}");
         }
         assert!(audit.held().is_empty(), "what was written a while ago is forgotten");

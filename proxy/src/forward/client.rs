@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use reqwest::Client;
+use rustls::sign::CertifiedKey;
 use shared::{
     identity::{Fingerprint, Role},
     tls::{Identity, Peer, Protocols, ServerVerifier, TrustBundle, client_config_with},
@@ -30,7 +31,8 @@ type Met = Arc<Mutex<HashMap<Fingerprint, Arc<Peer>>>>;
 #[derive(Debug)]
 pub(super) struct ServerClient {
     current: ArcSwap<Connected>,
-    identity: Identity,
+    /// Read once: a file that cannot be read later must not keep a refused connection open.
+    key: Arc<CertifiedKey>,
     bundle: Arc<TrustBundle>,
     main_servers: Arc<MainServers>,
 }
@@ -44,12 +46,13 @@ struct Connected {
 impl ServerClient {
     /// Nothing is connected before the first request.
     pub(super) fn new(
-        identity: Identity,
+        identity: &Identity,
         bundle: Arc<TrustBundle>,
         main_servers: Arc<MainServers>,
     ) -> anyhow::Result<Self> {
-        let current = ArcSwap::from_pointee(connected(&identity, &bundle, &main_servers)?);
-        Ok(Self { current, identity, bundle, main_servers })
+        let key = identity.load()?;
+        let current = ArcSwap::from_pointee(connected(&key, &bundle, &main_servers)?);
+        Ok(Self { current, key, bundle, main_servers })
     }
 
     /// For the next request.
@@ -66,14 +69,14 @@ impl ServerClient {
             met.values().any(|peer| self.main_servers.refuses(peer))
         };
         if refused {
-            self.current.store(Arc::new(connected(&self.identity, &self.bundle, &self.main_servers)?));
+            self.current.store(Arc::new(connected(&self.key, &self.bundle, &self.main_servers)?));
         }
         Ok(refused)
     }
 }
 
 fn connected(
-    identity: &Identity,
+    key: &Arc<CertifiedKey>,
     bundle: &Arc<TrustBundle>,
     main_servers: &Arc<MainServers>,
 ) -> anyhow::Result<Connected> {
@@ -85,7 +88,7 @@ fn connected(
             let mut met = noted.lock().unwrap_or_else(PoisonError::into_inner);
             met.insert(peer.certificate.fingerprint, Arc::new(peer));
         });
-    let tls = client_config_with(identity, verifier, Protocols::Http2)?;
+    let tls = client_config_with(key.clone(), verifier, Protocols::Http2)?;
     #[expect(clippy::disallowed_methods, reason = "the one place of the proxy that builds clients")]
     let client = Client::builder()
         .tls_backend_preconfigured(tls)

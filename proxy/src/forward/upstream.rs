@@ -90,7 +90,7 @@ pub(crate) fn upstreams(config: &Config, main_servers: &Arc<MainServers>) -> any
     let bundle = Arc::new(TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?);
     let mut servers = Vec::new();
     for server in &config.upstream.servers {
-        let client = ServerClient::new(config.tls.identity(), bundle.clone(), main_servers.clone())?;
+        let client = ServerClient::new(&config.tls.identity(), bundle.clone(), main_servers.clone())?;
         servers.push(Upstream {
             client,
             url: server.join("/internal/v1/messages")?,

@@ -115,21 +115,20 @@ pub fn client_config(
     role: Role,
     protocols: Protocols,
 ) -> Result<ClientConfig, TlsFileError> {
-    client_config_with(identity, ServerVerifier::new(bundle, role), protocols)
+    let verifier = ServerVerifier::new(bundle, role);
+    client_config_with(identity.load()?, verifier, protocols).map_err(|error| refused(identity, &error))
 }
 
-/// The same with a verifier that asks more. Nothing is resumed: the verifier does not run on resumption, and a server
+/// The same with a verifier that asks more, and a key that was read before. Nothing is resumed: the verifier does not run on resumption, and a server
 /// that was refused since would get past it. (Our own doors for services offer none.)
 pub fn client_config_with(
-    identity: &Identity,
+    key: Arc<CertifiedKey>,
     verifier: ServerVerifier,
     protocols: Protocols,
-) -> Result<ClientConfig, TlsFileError> {
-    let key = identity.load()?;
+) -> Result<ClientConfig, rustls::Error> {
     #[expect(clippy::disallowed_methods, reason = "the module that the ban points to")]
     let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| refused(identity, &error))?
+        .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)));

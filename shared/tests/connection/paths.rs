@@ -134,8 +134,8 @@ fn a_leaf_without_extended_key_usage_is_believed_where_that_is_allowed_and_nothi
             for mode in MODES {
                 let verifier = ClientVerifier::new(bundle(authority.clients().certificate_pem()), mode)
                     .unsafe_missing_eku(accepted);
-                let verified = verifier.verify(leaf.chain(), UnixTime::now());
-                assert_eq!(verified.is_ok(), believed, "{accepted} {request:?}");
+                let peer = verifier.verify(leaf.chain(), UnixTime::now());
+                assert_eq!(peer.is_ok(), believed, "{accepted} {request:?}");
             }
         }
     }

@@ -83,7 +83,7 @@ fn a_message_that_is_none_is_refused_alone_and_its_neighbours_are_stored() {
         json!({ "sender_number": "+1234567890", "message_body": "x", "metadata": { "x": "y".repeat(70_000) } }),
         message("last"),
     ];
-    let as_lines = messages.iter().map(|message| format!("{message}\n")).collect::<String>();
+    let as_lines = messages.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
     for (answer, how) in [(post(&sender, &messages), "array"), (post_lines(&sender, &as_lines), "lines")] {
         let body = answer.json().unwrap();
         assert_eq!(

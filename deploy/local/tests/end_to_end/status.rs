@@ -46,7 +46,7 @@ impl Worker {
     }
 
     fn complete(&self) {
-        self.expect_ok(&self.ask("complete", &json!({ "jobs": [self.held] })));
+        expect_ok(&self.ask("complete", &json!({ "jobs": [self.held] })));
     }
 
     fn fail(&self, delay_seconds: u32, dead: bool) {
@@ -54,12 +54,12 @@ impl Worker {
         failed["error"] = json!("the sink said no");
         failed["delay_seconds"] = json!(delay_seconds);
         failed["dead"] = json!(dead);
-        self.expect_ok(&self.ask("fail", &json!({ "jobs": [failed] })));
+        expect_ok(&self.ask("fail", &json!({ "jobs": [failed] })));
     }
+}
 
-    fn expect_ok(&self, answer: &Value) {
-        assert_eq!(answer["results"][0]["outcome"], "ok", "{answer}");
-    }
+fn expect_ok(answer: &Value) {
+    assert_eq!(answer["results"][0]["outcome"], "ok", "{answer}");
 }
 
 fn status_of(sender: &Sender, id: &str) -> Value {

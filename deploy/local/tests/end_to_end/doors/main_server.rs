@@ -1,5 +1,7 @@
 //! Main servers that a proxy must not speak to: refused by their row or by a list, on an open connection too.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
+
 use local::{Stack, eventually};
 
 use crate::{
@@ -70,4 +72,20 @@ fn a_main_server_on_the_services_list_is_not_spoken_to_on_an_open_connection_eit
     for _ in 0..4 {
         assert_eq!(sender.post_message("to the one that is left").status, 202);
     }
+}
+
+#[test]
+fn a_refused_main_server_is_given_up_also_when_the_proxys_own_files_cannot_be_read_any_more() {
+    let stack = Stack::start(options().processes(1, 2, 0)).unwrap();
+    let sender = Sender::new(&stack);
+    wait_until_answering(&stack, "2 of 2 main servers answer");
+    let folder = stack.pki().join("services/proxy/proxy-1");
+    for file in ["proxy-1.crt", "proxy-1.key"] {
+        std::fs::write(folder.join(file), "half").unwrap();
+    }
+    set(&stack, "main-server-1", "status = 'suspended'");
+    wait_until_answering(&stack, "1 of 2 main servers answer");
+    let dropped = eventually(DEADLINE, || (connections(&stack, 0) == 0).then_some(()));
+    assert!(dropped.is_some(), "{} connections", connections(&stack, 0));
+    assert_eq!(sender.post_message("to the one that is left").status, 202);
 }
