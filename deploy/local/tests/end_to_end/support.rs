@@ -18,9 +18,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 pub(crate) fn shared_stack() -> &'static Stack {
     // no claim here is about time, and a machine that starts ten stacks at once takes long for a large batch
     const PATIENT: &str = "[upstream]\ntimeout = '25s'\nretry_for = '25s'";
-    static STACK: LazyLock<Stack> = LazyLock::new(|| {
-        Stack::start(options().proxy_config(PATIENT)).expect("the shared stack starts")
-    });
+    static STACK: LazyLock<Stack> =
+        LazyLock::new(|| Stack::start(options().proxy_config(PATIENT)).expect("the shared stack starts"));
     &STACK
 }
 
