@@ -8,7 +8,7 @@ STATE ?= .local/run
 SECONDS ?= 60
 SEED ?=
 
-.PHONY: help run test soak check sqlx packages
+.PHONY: help run test soak check check-api sqlx packages
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,10 @@ check: packages ## format, lints, documentation, dependency arrows, offline quer
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	deploy/check-arrows.sh
 	deploy/prepare-queries.sh --check
+
+check-api: ## the running servers tried by their OpenAPI documents, with generated requests; EXAMPLES= SEED=
+	@deploy/install-packages.sh check-api
+	EXAMPLES=$(EXAMPLES) SEED=$(SEED) deploy/check-api.sh
 
 sqlx: packages ## write .sqlx anew, from the queries and the migrations as they are now
 	deploy/prepare-queries.sh

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that building, running and testing need and that are missing.
 # Silent when none is. Not root: says what to install and exits 1.
+# install-packages.sh check-api: what `make check-api` needs beside.
 set -eu
 
 missing=
@@ -20,6 +21,10 @@ for program in /usr/lib/postgresql/*/bin/postgres; do
 done
 [ -n "$server" ] || command -v postgres >/dev/null 2>&1 || missing="$missing postgresql"
 case $missing in *postgresql*) ;; *) need postgresql-client psql ;; esac
+
+if [ "${1-}" = check-api ]; then
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
+fi
 
 [ -n "$missing" ] || exit 0
 

@@ -68,7 +68,8 @@ fn every_problem_code_is_documented_under_its_status_and_no_other() {
         for code in Code::ALL {
             let status = code.status().as_u16().to_string();
             let text = document["components"]["responses"][&status]["description"].as_str();
-            let text = text.unwrap_or_else(|| panic!("no response {status} in {}", document["info"]["title"]));
+            let text =
+                text.unwrap_or_else(|| panic!("no response {status} in {}", document["info"]["title"]));
             assert!(text.contains(&format!("`{code}`")), "{code} is not named by response {status}: {text}");
         }
     }
@@ -80,7 +81,11 @@ fn every_listener_serves_the_document_of_what_it_answers() {
     let sender = Sender::new(stack);
     let ask = |curl: Curl, url: &str| {
         let answer = curl.get(&format!("{url}/openapi.json")).unwrap();
-        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{answer:?}");
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, Some("application/json")),
+            "{answer:?}"
+        );
         String::from_utf8(answer.body).unwrap()
     };
     assert_eq!(ask(Curl::of(&sender.client), stack.url()), PROXY);
@@ -94,14 +99,19 @@ fn every_listener_serves_the_document_of_what_it_answers() {
 fn a_method_that_is_not_documented_is_refused_with_those_that_are() {
     let stack = shared_stack();
     let (client, worker) = (Sender::new(stack).client, worker(stack));
-    let mut paths: Vec<_> = documented(PROXY).into_iter().map(|route| (route, stack.url(), &client)).collect();
+    let mut paths: Vec<_> =
+        documented(PROXY).into_iter().map(|route| (route, stack.url(), &client)).collect();
     let workers = |route: &String| route.contains("/jobs/");
     let door = stack.main_servers[0].worker_url.as_str();
     paths.extend(documented(MAIN_SERVER).into_iter().filter(workers).map(|route| (route, door, &worker)));
     for (route, door, caller) in paths {
         let (method, path) = route.split_once(' ').unwrap();
         let answer = Curl::of(caller).flag("--request").flag("DELETE").get(&format!("{door}{path}")).unwrap();
-        assert_eq!((answer.status, answer.code().as_str()), (405, "method_not_allowed"), "{route}: {answer:?}");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (405, "method_not_allowed"),
+            "{route}: {answer:?}"
+        );
         let allowed = if method == "GET" { "GET,HEAD" } else { method };
         assert_eq!(answer.header("allow"), Some(allowed), "{route}");
     }
