@@ -10,7 +10,7 @@ SEED ?=
 # more words for the bench, such as BENCH="--figure ingest_single --runs 3"
 BENCH ?=
 
-.PHONY: help run test soak check sqlx bench bench-quick packages
+.PHONY: help run test soak check check-api sqlx bench bench-quick packages
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -30,6 +30,10 @@ check: packages ## format, lints, documentation, dependency arrows, offline quer
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	deploy/check-arrows.sh
 	deploy/prepare-queries.sh --check
+
+check-api: ## the running servers tried by their OpenAPI documents, with generated requests; EXAMPLES= SEED=
+	@deploy/install-packages.sh check-api
+	EXAMPLES=$(EXAMPLES) SEED=$(SEED) deploy/check-api.sh
 
 sqlx: packages ## write .sqlx anew, from the queries and the migrations as they are now
 	deploy/prepare-queries.sh

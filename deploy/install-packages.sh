@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs the Debian packages that building, running and testing need and that are missing; with the word `bench`,
-# those that measuring needs too. Silent when none is. Not root: says what to install and exits 1.
+# Installs the Debian packages that building, running and testing need and that are missing; with a word, those that
+# the make target of that name needs too: bench, check-api. Silent when none is. Not root: says what to install, exits 1.
 set -eu
 
 case ${1-} in
-''|bench) ;;
-*) echo "usage: $0 [bench]" >&2; exit 64 ;;
+''|bench|check-api) ;;
+*) echo "usage: $0 [bench|check-api]" >&2; exit 64 ;;
 esac
 
 missing=
@@ -29,6 +29,10 @@ if [ "${1-}" = bench ]; then
     # what Portcullis is measured beside; whether they are there is asked by path, as sbin need not be in PATH
     [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
     [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$missing rabbitmq-server"
+fi
+
+if [ "${1-}" = check-api ]; then
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
 fi
 
 [ -n "$missing" ] || exit 0

@@ -4,6 +4,9 @@ pub mod proxy;
 pub mod worker;
 pub mod operator;
 mod body;
+mod openapi;
+
+pub use openapi::openapi;
 
 use shared::{
     shutdown::Shutdown,

@@ -24,7 +24,7 @@ use shared::{
 
 use crate::{
     admission::Admission,
-    api::{Api, operator, proxy, worker},
+    api::{Api, openapi, operator, proxy, worker},
     refusals::DoorRefusals,
     registry::Registry,
 };
@@ -44,7 +44,7 @@ pub fn proxy_door(
     layered(routes.with_state(api), admission, refusals)
 }
 
-/// The workers' door. Operators come here too; each route admits one of the two.
+/// The workers' door. Operators come here too; each route admits one of the two, the document both.
 pub fn worker_door(
     api: Arc<Api>,
     registry: &Arc<Registry>,
@@ -67,7 +67,8 @@ pub fn worker_door(
         .route("/api/v1/dead-letters/{message_id}", get(operator::one))
         .route_layer(from_fn_with_state(admission(&[Role::Operator]), admit));
     let either = admission(&[Role::Worker, Role::Operator]);
-    layered(workers.merge(operators).with_state(api), either, refusals)
+    let both = Router::new().route("/openapi.json", get(openapi));
+    layered(workers.merge(operators).merge(both).with_state(api), either, refusals)
 }
 
 /// The layers, the last one outermost. They cover unknown paths too: a stranger learns nothing of the routes.

@@ -10,6 +10,7 @@ mod members;
 mod status;
 mod whoami;
 mod health;
+mod openapi;
 
 use axum::response::{IntoResponse as _, Response};
 use shared::wire::Problem;
@@ -20,6 +21,7 @@ pub use message::{Message, parse_message};
 
 pub(crate) use batch::{Places, submit_batch};
 pub(crate) use health::health;
+pub(crate) use openapi::openapi;
 pub(crate) use status::status;
 pub(crate) use submit::submit;
 pub(crate) use whoami::whoami;

@@ -38,6 +38,7 @@ pub(crate) fn routes(edge: Arc<Edge>) -> Router {
         .route("/api/v1/whoami", get(api::whoami))
         .route("/api/v1/health", get(api::health))
         .route("/health", get(api::health))
+        .route("/openapi.json", get(api::openapi))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(edge.clone(), edge::admit))

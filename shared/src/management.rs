@@ -1,4 +1,4 @@
-//! The management listener of every process: `/livez`, `/readyz` and `/metrics` over plain HTTP.
+//! The management listener of every process: `/livez`, `/readyz`, `/metrics` and `/openapi.json` over plain HTTP.
 //!
 //! It is meant for loopback or a private network and asks for no certificate, so that a probe or a
 //! Prometheus needs none. Nothing secret is shown here.
@@ -11,10 +11,13 @@ use prometheus_client::registry::Registry;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
-use crate::shutdown::Shutdown;
+use crate::{openapi, shutdown::Shutdown};
 
 /// What one check says: how it stands, or why it is not ready.
 pub type CheckResult = Result<String, String>;
+
+/// What is answered here, for programs.
+const DOCUMENT: &str = include_str!("../../docs/openapi/management.json");
 
 /// How long after the soft stop a request that was begun may still take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -87,6 +90,7 @@ pub async fn serve(
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/openapi.json", get(|| async { openapi::serve(DOCUMENT) }))
         .with_state(state);
     let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.requested().await });
     tokio::select! {

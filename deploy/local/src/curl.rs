@@ -92,7 +92,7 @@ impl Curl {
     pub fn command(&self, url: &str) -> Command {
         let mut command = Command::new("curl");
         // -q first: no ~/.curlrc. Nothing on this machine is reached through somebody's proxy.
-        command.args(["-q", "--noproxy", "*", "--silent", "--show-error", "--max-time", "30"]);
+        command.args(["-q", "--noproxy", "*", "--silent", "--show-error", "--max-time", "60"]);
         command.args(&self.arguments).arg(url).stdin(Stdio::null());
         command
     }

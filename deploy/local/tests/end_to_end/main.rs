@@ -25,6 +25,7 @@ mod poison;
 mod wakeup;
 mod at_rest;
 mod check_config;
+mod openapi;
 mod doctor;
 mod send;
 mod up;

@@ -12,12 +12,14 @@ use std::{sync::LazyLock, time::Duration};
 use local::{Answer, Client, Curl, Stack, StackOptions};
 
 /// Longer than anything takes here; only a failing test waits so long.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A stack of one proxy, one main server and one worker that every test may use and none may break.
 pub(crate) fn shared_stack() -> &'static Stack {
+    // no claim here is about time, and a machine that starts ten stacks at once takes long for a large batch
+    const PATIENT: &str = "[upstream]\ntimeout = '25s'\nretry_for = '25s'";
     static STACK: LazyLock<Stack> =
-        LazyLock::new(|| Stack::start(options()).expect("the shared stack starts"));
+        LazyLock::new(|| Stack::start(options().proxy_config(PATIENT)).expect("the shared stack starts"));
     &STACK
 }
 

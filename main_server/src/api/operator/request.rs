@@ -1,6 +1,6 @@
 //! What an operator asks for: the filters of the query or the body, checked.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use shared::{
     identity::Name,
@@ -16,6 +16,8 @@ use crate::queue::dead_letters::{Cursor, DeadReason, Filters};
 pub(super) const PAGE: u32 = 100;
 /// Jobs moved by one request, at most: a statement has its time.
 const MOVED: u32 = 10_000;
+/// Jobs a second, at least: the last of [`MOVED`] is then ready within four months. The database's dates end somewhere.
+const SLOWEST: f64 = 0.001;
 
 /// The query of a GET.
 #[derive(Debug, Default, Deserialize)]
@@ -90,21 +92,35 @@ impl Shown {
     }
 }
 
-/// The body of a POST.
+/// The body of a POST. A filter may be absent, and not `null`: a script's empty variable is no wish for all.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Acted {
+    #[serde(deserialize_with = "given")]
     queue: Option<Name>,
+    #[serde(deserialize_with = "given")]
     client_id: Option<Name>,
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(deserialize_with = "given_instant")]
     since: Option<OffsetDateTime>,
-    #[serde(with = "time::serde::rfc3339::option")]
+    #[serde(deserialize_with = "given_instant")]
     until: Option<OffsetDateTime>,
+    #[serde(deserialize_with = "given")]
     reason: Option<DeadReason>,
+    #[serde(deserialize_with = "given")]
     message_ids: Option<Vec<Uuid>>,
     all: bool,
+    #[serde(deserialize_with = "given")]
     limit: Option<u32>,
+    #[serde(deserialize_with = "given")]
     pub(super) per_second: Option<f64>,
+}
+
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+fn given_instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OffsetDateTime>, D::Error> {
+    time::serde::rfc3339::deserialize(deserializer).map(Some)
 }
 
 /// Which dead letters are to be moved.
@@ -119,8 +135,8 @@ pub(super) enum Which {
 impl Acted {
     /// Refuses to take the absence of filters for a wish to move everything: a typing error looks the same.
     pub(super) fn which(self, most_ids: usize) -> Result<Which, Problem> {
-        if self.per_second.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
-            return Err(invalid("/per_second", "must be above 0"));
+        if self.per_second.is_some_and(|rate| !(rate >= SLOWEST && rate.is_finite())) {
+            return Err(invalid("/per_second", &format!("must be {SLOWEST} or more")));
         }
         let filters = Filters {
             queue: self.queue,
@@ -184,6 +200,22 @@ mod tests {
         }
         assert!(matches!(which(r#"{"all": true}"#), Ok(Which::Matching(_, MOVED))));
         assert!(matches!(which(r#"{"reason": "refused", "limit": 5}"#), Ok(Which::Matching(_, 5))));
+    }
+
+    #[test]
+    fn a_filter_that_is_null_is_no_wish_for_all() {
+        for name in ["queue", "client_id", "since", "until", "reason", "message_ids", "limit", "per_second"] {
+            let asked = format!(r#"{{"reason": "refused", "{name}": null}}"#).replace(r#""reason": "refused", "reason""#, r#""reason""#);
+            assert!(serde_json::from_str::<Acted>(&asked).is_err(), "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_rate_that_no_clock_can_keep_is_refused() {
+        for rate in ["0", "-1", "5e-324", "0.0009"] {
+            let asked: Acted = serde_json::from_str(&format!(r#"{{"all": true, "per_second": {rate}}}"#)).unwrap();
+            assert!(asked.which(2).is_err(), "{rate}");
+        }
     }
 
     #[test]
