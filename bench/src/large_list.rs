@@ -31,7 +31,7 @@ impl LargeList {
         for signed in list.sign(ours, 1)? {
             fs::rename(signed, list.file())?;
         }
-        ours.stack.add_proxy(&format!("[crl]\nfiles = [{:?}]", list.file()))?;
+        ours.stack.add_proxy(&format!("[crl]\nfiles = ['{}']", list.file().display()))?;
         Ok(list)
     }
 

@@ -156,8 +156,7 @@ pub(crate) struct Rows {
     /// The table whose rows are copied, under new ids.
     pub(crate) like: String,
     pub(crate) connections: usize,
-    /// Per statement.
-    pub(crate) rows: usize,
+    pub(crate) per_statement: usize,
     pub(crate) window: Window,
 }
 

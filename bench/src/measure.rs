@@ -41,7 +41,7 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<bool> {
             ));
             let (taken, failure) = take(figure.as_mut(), &mut scene, runs);
             // its stacks stop here, before the next figure's start
-            complete &= failure.as_ref().is_none_or(|error| error.is::<NotYet>());
+            complete &= failure.as_ref().is_none_or(anyhow::Error::is::<NotYet>);
             if failure.as_ref().is_some_and(|error| !error.is::<NotYet>()) {
                 scene.discard();
             }
@@ -68,9 +68,8 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<Box<dyn Figure>>> {
             bail!("no figure {name}; --list says what there is");
         }
     }
-    let wanted =
-        |figure: &Box<dyn Figure>| names.is_empty() || names.iter().any(|name| name == figure.row().name);
-    Ok(all.into_iter().filter(wanted).collect())
+    let wanted = |figure: &dyn Figure| names.is_empty() || names.iter().any(|name| name == figure.row().name);
+    Ok(all.into_iter().filter(|figure| wanted(figure.as_ref())).collect())
 }
 
 /// Five runs; three of a slow figure; one of a quick run, and none if both.

@@ -24,6 +24,9 @@ use crate::config::DatabaseConfig;
 /// How long to wait between two attempts to reach the database at start.
 const START_RETRY: Duration = Duration::from_millis(200);
 
+/// A connection that was idle for longer is asked whether it still lives before it is used.
+const UNTESTED: Duration = Duration::from_secs(1);
+
 /// Connections of the registry: one reads services, one listens, one reads revocation lists, which may be large,
 /// one writes the proxies' reports, one the refusals of our own doors.
 const REGISTRY_CONNECTIONS: u32 = 5;
@@ -72,6 +75,11 @@ fn pool(options: &PgConnectOptions, config: &DatabaseConfig, connections: u32) -
         .acquire_timeout(config.acquire_timeout.0)
         .idle_timeout(config.idle_timeout.0)
         .max_lifetime(config.max_lifetime.0)
+        // a question before each statement would double the round trips of a busy pool
+        .test_before_acquire(false)
+        .before_acquire(|connection, state| {
+            Box::pin(async move { Ok(state.idle_for < UNTESTED || connection.ping().await.is_ok()) })
+        })
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 let prepared = prepare(connection, statement_timeout).await;

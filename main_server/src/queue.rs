@@ -12,6 +12,7 @@
 //! ```
 
 mod store;
+mod kept;
 mod insert;
 mod idempotency;
 mod compare;

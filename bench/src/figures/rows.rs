@@ -44,7 +44,7 @@ impl Figure for Rows {
             database_url: ours.stack.owner_url().to_owned(),
             like: "messages".to_owned(),
             connections: CONNECTIONS,
-            rows: ROWS,
+            per_statement: ROWS,
             window,
         };
         let watched = ours.watched().into_iter().filter(|one| one.label == "postgres").collect();

@@ -80,8 +80,8 @@ async fn ask_on(shared: Shared, mut connection: Connection, number: usize) {
             Ok(answer) if answer.status == success => {
                 let accepted = accepted(shared.load.ask, &answer);
                 // behind a gate what counts is delivered, not accepted
-                let counted = if shared.gate.is_some() { 0 } else { accepted };
-                shared.meter.done(counted, due.elapsed());
+                let events = if shared.gate.is_some() { 0 } else { accepted };
+                shared.meter.done(events, due.elapsed());
                 if accepted < messages {
                     shared.meter.failed(|| format!("{accepted} of {messages} accepted: {}", start(&answer)));
                 }

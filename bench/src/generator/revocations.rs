@@ -39,14 +39,14 @@ pub(super) async fn run(load: Revocations, signals: Signals) -> anyhow::Result<O
     }
     let mut waiting = Vec::new();
     for connection in open {
-        let (begin, begun) = watch::channel(false);
-        waiting.push((begin, tokio::task::JoinSet::from_iter([until_refused(connection, begun)])));
+        let (start, begun) = watch::channel(false);
+        waiting.push((start, tokio::task::JoinSet::from_iter([until_refused(connection, begun)])));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     meter.begin(signals)?;
     let mut times_ms = Vec::with_capacity(waiting.len());
-    for ((begin, mut refused), client) in waiting.into_iter().zip(&load.targets) {
-        begin.send_replace(true);
+    for ((start, mut refused), client) in waiting.into_iter().zip(&load.targets) {
+        start.send_replace(true);
         tokio::time::sleep(BEFORE).await;
         let committed = revoke(&mut operator, &client.id).await?;
         let Ok(Some(refused)) = tokio::time::timeout(LATE, refused.join_next()).await else {

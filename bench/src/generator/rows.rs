@@ -77,13 +77,13 @@ async fn columns(database: &mut PgConnection, load: &Rows) -> anyhow::Result<Vec
             element: row.try_get(2)?,
             array_oid: row.try_get(3)?,
             is_id: row.try_get(4)?,
-            values: Vec::with_capacity(load.rows),
+            values: Vec::with_capacity(load.per_statement),
         });
     }
     let names = names(&columns);
-    let select = format!("SELECT {names} FROM {} LIMIT {}", load.like, load.rows);
+    let select = format!("SELECT {names} FROM {} LIMIT {}", load.like, load.per_statement);
     let rows = sqlx::query(AssertSqlSafe(select)).fetch_all(database).await?;
-    ensure!(rows.len() == load.rows, "{} holds {} rows of {}", load.like, rows.len(), load.rows);
+    ensure!(rows.len() == load.per_statement, "{} holds {} rows of {}", load.like, rows.len(), load.per_statement);
     for row in &rows {
         for (place, column) in columns.iter_mut().enumerate() {
             column.values.push(value(row, place)?);

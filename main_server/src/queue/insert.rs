@@ -3,7 +3,7 @@
 use std::{collections::HashMap, iter};
 
 use shared::{identity::Name, wire::submit::SubmittedMessage};
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -47,62 +47,24 @@ struct Columns {
     sealed: Vec<Vec<u8>>,
     sender_indexes: Vec<Vec<u8>>,
     payload_hashes: Vec<Vec<u8>>,
-    key_hashes: Vec<Option<Vec<u8>>>,
-    key_fingerprints: Vec<Option<Vec<u8>>>,
+    /// Only if a message has a key; most batches have none.
+    key_hashes: Option<Vec<Option<Vec<u8>>>>,
+    key_fingerprints: Option<Vec<Option<Vec<u8>>>>,
 }
 
 /// Stores the messages whose ids and idempotency keys are new, with a ready job each, and says when; none while the cluster could lose a
 /// commit. `messages` must be sorted by id and hold each id and each key once: two statements that insert the
 /// same ones in different orders would deadlock.
 pub(super) async fn insert(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     messages: &[NewMessage],
 ) -> Result<HashMap<Uuid, OffsetDateTime>, sqlx::Error> {
     let columns = Columns::of(messages);
     let stored = sqlx::query!(
         r#"-- queue.insert
-        WITH input AS (
-            SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[],
-                                 $7::text[], $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bytea[],
-                                 $14::bytea[], $15::bytea[])
-                AS m (message_id, origin, client_id, cert_fingerprint, proxy, request_id,
-                      traceparent, routing_key, key_id, sealed, sender_index, payload_hash, key_hash, fingerprint)
-        ), claimed AS (
-            INSERT INTO idempotency_keys AS k (client_id, key_hash, fingerprint, message_id)
-            SELECT client_id, key_hash, fingerprint, message_id
-            FROM input
-            WHERE key_hash IS NOT NULL
-              AND current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean
-              -- a message that a proxy sends again claims nothing: its key stands for it already
-              AND (SELECT true FROM messages m WHERE m.message_id = input.message_id) IS NULL
-            -- like the ids: in one order everywhere
-            ORDER BY client_id, key_hash
-            -- waits for whoever is storing under this key at this moment
-            ON CONFLICT (client_id, key_hash) DO UPDATE
-                SET fingerprint = excluded.fingerprint, message_id = excluded.message_id,
-                    queued_at = excluded.queued_at
-                -- its day is over: it counts as absent, though it was not deleted yet
-                WHERE k.queued_at <= now() - interval '24 hours'
-            RETURNING message_id
-        ), stored AS (
-            INSERT INTO messages (message_id, origin, client_id, cert_fingerprint, proxy, request_id,
-                                  traceparent, routing_key, key_id, sealed, sender_index, payload_hash)
-            SELECT message_id, origin, client_id, cert_fingerprint, proxy, request_id,
-                   traceparent, routing_key, key_id, sealed, sender_index, payload_hash
-            FROM input
-            -- a reload may have turned them off since this connection was checked: then store nothing
-            WHERE current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean
-              -- all keys before the first message, whatever the plan: locks in one order
-              AND (SELECT count(*) FROM claimed) >= 0
-              AND (key_hash IS NULL OR message_id IN (SELECT message_id FROM claimed))
-            ON CONFLICT (message_id) DO NOTHING
-            RETURNING message_id, origin, queued_at
-        ), queued AS (
-            INSERT INTO job_groups (origin, queue, message_ids, ready_at)
-            SELECT origin, $13, array_agg(message_id ORDER BY message_id), min(queued_at)
-            FROM stored GROUP BY origin
-        )
-        SELECT message_id AS "message_id!", queued_at AS "queued_at!" FROM stored"#,
+        SELECT message_id AS "message_id!", queued_at AS "queued_at!"
+        FROM queue_insert($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"#,
+        DEFAULT_QUEUE,
         &columns.message_ids,
         &columns.origins,
         &columns.client_ids,
@@ -115,11 +77,10 @@ pub(super) async fn insert(
         &columns.sealed,
         &columns.sender_indexes,
         &columns.payload_hashes,
-        DEFAULT_QUEUE,
-        &columns.key_hashes as &[Option<Vec<u8>>],
-        &columns.key_fingerprints as &[Option<Vec<u8>>],
+        columns.key_hashes.as_deref() as Option<&[Option<Vec<u8>>]>,
+        columns.key_fingerprints.as_deref() as Option<&[Option<Vec<u8>>]>,
     )
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     Ok(stored.into_iter().map(|row| (row.message_id, row.queued_at)).collect())
 }
@@ -129,7 +90,7 @@ impl Columns {
         let mut columns = Self::default();
         let origins =
             messages.chunks(GROUP_JOBS).flat_map(|chunk| iter::repeat_n(Uuid::now_v7(), chunk.len()));
-        for (NewMessage { message, proxy, sealed, key, .. }, origin) in messages.iter().zip(origins) {
+        for (NewMessage { message, proxy, sealed, .. }, origin) in messages.iter().zip(origins) {
             columns.message_ids.push(message.message_id);
             columns.origins.push(origin);
             columns.client_ids.push(message.client_id.to_string());
@@ -142,8 +103,11 @@ impl Columns {
             columns.sealed.push(sealed.sealed.clone());
             columns.sender_indexes.push(sealed.sender_index.to_vec());
             columns.payload_hashes.push(sealed.payload_hash.to_vec());
-            columns.key_hashes.push(key.as_ref().map(|key| key.key_hash.to_vec()));
-            columns.key_fingerprints.push(key.as_ref().map(|key| key.fingerprint.to_vec()));
+        }
+        if messages.iter().any(|message| message.key.is_some()) {
+            let keys = messages.iter().map(|message| message.key.as_ref());
+            columns.key_hashes = Some(keys.clone().map(|key| Some(key?.key_hash.to_vec())).collect());
+            columns.key_fingerprints = Some(keys.map(|key| Some(key?.fingerprint.to_vec())).collect());
         }
         columns
     }

@@ -29,6 +29,7 @@ use super::{
     DEFAULT_QUEUE, Fault, Jobs,
     fault::is_about_data,
     insert::{NewMessage, insert},
+    kept::Kept,
 };
 use crate::config::QueueConfig;
 
@@ -56,6 +57,7 @@ struct Writer {
     incoming: Arc<Mutex<mpsc::Receiver<Submission>>>,
     max_messages: usize,
     max_bytes: usize,
+    kept: Kept,
     jobs: Jobs,
 }
 
@@ -68,6 +70,7 @@ pub(super) fn open(jobs: Jobs, config: &QueueConfig, shutdown: &Shutdown) -> Sto
             incoming: incoming.clone(),
             max_messages: config.commit_messages,
             max_bytes: config.commit_bytes.0,
+            kept: Kept::of(jobs.pool.clone()),
             jobs: jobs.clone(),
         };
         shutdown.spawn("queue.store", writer.run());
@@ -97,7 +100,7 @@ impl Store {
 }
 
 impl Writer {
-    async fn run(self) {
+    async fn run(mut self) {
         while let Some(submissions) = self.collect().await {
             self.commit(submissions).await;
         }
@@ -120,7 +123,7 @@ impl Writer {
         Some(taken)
     }
 
-    async fn commit(&self, submissions: Vec<Submission>) {
+    async fn commit(&mut self, submissions: Vec<Submission>) {
         let began = Instant::now();
         let mut results = Vec::with_capacity(submissions.len());
         let mut answers = Vec::with_capacity(submissions.len());
@@ -160,7 +163,7 @@ impl Writer {
     /// key a thousand times must not make everybody of this commit wait for a thousand. What is not recognised, since
     /// the first was refused, gets its own turn. Into a full queue nothing goes, so nothing needs parting.
     async fn store_all(
-        &self,
+        &mut self,
         mut messages: Vec<NewMessage>,
         results: &mut [Vec<Option<SubmitResult>>],
     ) -> Result<(), Fault> {
@@ -183,7 +186,7 @@ impl Writer {
     /// Stores messages with distinct ids, sorted. If the *data* of one of them is at fault, halves are tried
     /// until it stands alone: it is rejected, and its neighbours are stored.
     async fn store(
-        &self,
+        &mut self,
         messages: &[NewMessage],
         full: bool,
         results: &mut [Vec<Option<SubmitResult>>],
@@ -215,9 +218,15 @@ impl Writer {
 
     /// One statement; further ones if ids or keys existed. One result per message, in order. Into a full queue nothing goes,
     /// but what is there already is recognised.
-    async fn insert(&self, messages: &[NewMessage], full: bool) -> Result<Vec<SubmitResult>, Fault> {
-        let jobs = &self.jobs;
-        let stored = if full { HashMap::new() } else { jobs.bounded(insert(&jobs.pool, messages)).await? };
+    async fn insert(&mut self, messages: &[NewMessage], full: bool) -> Result<Vec<SubmitResult>, Fault> {
+        let (jobs, kept) = (&self.jobs, &mut self.kept);
+        let inserting = async {
+            let mut connection = kept.take().await?;
+            let stored = insert(&mut connection, messages).await?;
+            kept.keep(connection);
+            Ok(stored)
+        };
+        let stored = if full { HashMap::new() } else { jobs.bounded(inserting).await? };
         if let Some(&ready_at) = stored.values().min() {
             jobs.backlogs.stored(DEFAULT_QUEUE, stored.len());
             jobs.ready(DEFAULT_QUEUE, ready_at);
