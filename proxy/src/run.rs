@@ -1,6 +1,6 @@
 //! The proxy, put together: from a configuration and bound sockets to the soft stop.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -22,6 +22,7 @@ use crate::{
     crls::CrlTable,
     edge::{Authorizer, sweep},
     forward::{Forward, MainServers, Upstreams, upstreams},
+    limit::{Admission, ClientRates, Refusals, forget},
     metrics::Metrics,
     registry::{ExpiryMetrics, Registry, Sync},
     report::Reporter,
@@ -85,12 +86,19 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     shutdown.spawn("trust files", trust.clone().watch(shutdown.clone()));
     let sweep = sweep(authorizer.clone(), connections.clone(), shutdown.clone());
     shutdown.spawn("close refused connections", sweep);
+    let rates = Arc::new(ClientRates::new(config.rate));
+    let refusals = Arc::new(Refusals::new(config.refusals, metrics.clone(), shutdown.clone()));
+    let forget = forget(rates.clone(), refusals.clone(), metrics.clone(), shutdown.clone());
+    shutdown.spawn("forget who is not limited", forget);
     let edge = Arc::new(Edge {
         authorizer: authorizer.clone(),
         forward,
         message: config.message,
         batch: config.batch,
         batches: Arc::new(Places::new(config.batch.at_once)),
+        rates,
+        admission: Admission::new(config.admission, Instant::now()),
+        refusals,
         metrics,
         activity,
     });
