@@ -6,7 +6,10 @@ use axum::{
     Extension, Router, middleware,
     routing::{get, post},
 };
-use shared::wire::{Code, Problem};
+use shared::{
+    serve::keep_bounds,
+    wire::{Code, Problem},
+};
 
 use crate::{
     activity::Activity,
@@ -47,6 +50,7 @@ pub(crate) fn routes(edge: Arc<Edge>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(edge.clone(), limit::keep_to_rate))
+        .layer(middleware::from_fn(keep_bounds))
         .layer(middleware::from_fn_with_state(edge.clone(), edge::admit))
         .layer(middleware::from_fn(edge::strip_claims))
         .layer(middleware::from_fn_with_state(edge.clone(), edge::arrive))
