@@ -10,7 +10,7 @@ use shared::{
     process::Listeners,
     serve::{Connections, Door, DoorMetrics},
     shutdown::Shutdown,
-    tls::{BundleKind, TrustBundle, crl::RevocationLists},
+    tls::{BundleKind, OwnCertificates, TrustBundle, crl::RevocationLists},
 };
 use tracing::info;
 use uuid::Uuid;
@@ -79,6 +79,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let upstreams_seen = upstreams.clone();
     let forward = Forward::start(&config.upstream, upstreams, metrics.clone(), &shutdown);
     let trust_domain = config.tls.trust_domain.clone();
+    let to_main_servers = config.tls.identity().ends()?;
     let bundle = ArcSwap::from(bundle);
     let authorizer = Arc::new(Authorizer { registry, crls: lists, bundle, trust_domain });
     let chain = config.limits.chain.clone();
@@ -107,10 +108,19 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
 
     let door =
         Door::new("clients", trust.tls.clone(), config.limits, connections, door_metrics, shutdown.clone());
+    metrics_registry.register_collector(Box::new(own_certificates(&trust, to_main_servers)));
     let readiness = readiness(&authorizer, upstreams_seen, trust);
     shutdown.spawn("client door", door.serve(listeners.take("client door")?, routes(edge)));
     info!("ready for clients");
     management::serve(listeners.take("management")?, readiness, metrics_registry, shutdown).await
+}
+
+/// The client door's is read anew when its file changes; what main servers are shown is of the start.
+fn own_certificates(trust: &DoorTrust, to_main_servers: i64) -> OwnCertificates {
+    let tls = trust.tls.clone();
+    OwnCertificates::new()
+        .used_for("clients", move || tls.load().ends)
+        .used_for("main_servers", move || to_main_servers)
 }
 
 fn readiness(authorizer: &Authorizer, upstreams: Arc<Upstreams>, trust: Arc<DoorTrust>) -> Readiness {
