@@ -35,10 +35,15 @@ pub(crate) async fn whoami(
             "batch_messages": edge.batch.messages,
             "batch_body_bytes": edge.batch.body_bytes.0,
             // null: no limit
-            "requests_per_second": requests.map(|limit| limit.per_second),
-            "burst": requests.map(|limit| limit.burst),
-            "bytes_per_second": bytes.map(|limit| limit.per_second),
-            "bytes_burst": bytes.map(|limit| limit.burst),
+            "requests_per_second": requests.map(|limit| number(limit.per_second)),
+            "burst": requests.map(|limit| number(limit.burst)),
+            "bytes_per_second": bytes.map(|limit| number(limit.per_second)),
+            "bytes_burst": bytes.map(|limit| number(limit.burst)),
         },
     }))
+}
+
+/// As people write it: 10 and not 10.0.
+fn number(number: f64) -> Value {
+    number.to_string().parse().unwrap_or(Value::Null)
 }

@@ -86,8 +86,8 @@ impl Refusals {
         if self.burst == 0 || self.burst_of_address == 0 {
             source.fault("refusals", "burst and burst_of_address must be at least 1");
         }
-        if self.longest > Span::seconds(60) {
-            source.fault("refusals.longest", "must be at most 60s: whoever waits holds a connection");
+        if self.longest > Span::seconds(30) {
+            source.fault("refusals.longest", "must be at most 30s: whoever waits holds a connection");
         }
     }
 }
