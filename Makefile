@@ -8,7 +8,7 @@ STATE ?= .local/run
 SECONDS ?= 60
 SEED ?=
 
-.PHONY: help run test soak check check-api sqlx packages
+.PHONY: help run test soak check check-api check-deploy deb sqlx packages
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,6 +32,14 @@ check: packages ## format, lints, documentation, dependency arrows, offline quer
 check-api: ## the running servers tried by their OpenAPI documents, with generated requests; EXAMPLES= SEED=
 	@deploy/install-packages.sh check-api
 	EXAMPLES=$(EXAMPLES) SEED=$(SEED) deploy/check-api.sh
+
+deb: packages ## Debian packages of proxy, main server, worker and certificate authority, in target/debian
+	deploy/debian/build.sh
+
+check-deploy: ## systemd units, alert rules and the Compose file, by the tools that are here
+	deploy/systemd/check.sh
+	deploy/prometheus/check.sh
+	deploy/docker/check.sh
 
 sqlx: packages ## write .sqlx anew, from the queries and the migrations as they are now
 	deploy/prepare-queries.sh

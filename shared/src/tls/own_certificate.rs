@@ -43,7 +43,8 @@ impl fmt::Debug for OwnCertificates {
 
 impl Collector for OwnCertificates {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let (name, help) = ("portcullis_certificate_expires_timestamp", "When our own certificate in force ends");
+        let (name, help) =
+            ("portcullis_certificate_expires_timestamp", "When our own certificate in force ends");
         let kind = ConstGauge::new(0i64).metric_type();
         let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?;
         for (what, ends) in &self.0 {

@@ -29,6 +29,7 @@ mod wakeup;
 mod at_rest;
 mod check_config;
 mod openapi;
+mod monitoring;
 mod doctor;
 mod send;
 mod up;
