@@ -26,11 +26,11 @@ use super::{
     Connection,
     activity::InFlight,
     body::{Unread, WatchedBody},
-    head::{check_head, size_of},
+    head::{Breach, check_head, size_of},
     memory::Held,
     metrics::Bound,
 };
-use crate::wire::{Code, Problem};
+use crate::wire::Code;
 
 /// What a request is known by, from its arrival on. Made here: a caller's own could be forged or repeated.
 #[derive(Debug, Clone, Copy)]
@@ -47,14 +47,14 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> (Response, Unread) {
     let in_flight = connection.begin();
-    let (mut head, body) = request.into_parts();
-    let held = connection.hold(size_of(&head));
-    head.extensions.insert(HasMemory(held.is_some()));
-    head.extensions.insert(RequestId(Uuid::now_v7()));
-    head.extensions.insert(connection.clone());
+    let (mut parts, body) = request.into_parts();
+    let held = connection.hold(size_of(&parts));
+    parts.extensions.insert(HasMemory(held.is_some()));
+    parts.extensions.insert(RequestId(Uuid::now_v7()));
+    parts.extensions.insert(connection.clone());
     let held = Arc::new(held.unwrap_or_else(|| connection.hold_nothing()));
     let (body, unread) = WatchedBody::new(body, connection, held.clone());
-    let Ok(response) = router.oneshot(Request::from_parts(head, Body::new(body))).await;
+    let Ok(response) = router.oneshot(Request::from_parts(parts, Body::new(body))).await;
     let response = response.map(|body| Body::new(Answering { body, _in_flight: in_flight, _held: held }));
     (response, unread)
 }
@@ -68,7 +68,7 @@ pub async fn keep_bounds(
     next: Next,
 ) -> Response {
     let (head, body) = request.into_parts();
-    let Err((bound, problem)) = check(&connection, &head) else {
+    let Err(Breach { bound, problem }) = check(&connection, &head) else {
         return next.run(Request::from_parts(head, body)).await;
     };
     connection.reached(bound);
@@ -83,19 +83,19 @@ pub async fn keep_bounds(
     response
 }
 
-fn check(connection: &Connection, head: &http::request::Parts) -> Result<(), (Bound, Problem)> {
+fn check(connection: &Connection, head: &http::request::Parts) -> Result<(), Breach> {
     let limits = connection.limits();
     if connection.is_one_too_many() {
         let most = limits.connections_per_client;
         let text = format!("{most} connections with this certificate are open; use those, or close some");
-        return Err((Bound::ConnectionsPerClient, Problem::new(Code::TooManyConnections, text)));
+        return Err(Breach::of(Bound::ConnectionsPerClient, Code::TooManyConnections, text));
     }
     check_head(head, limits)?;
     if head.extensions.get::<HasMemory>().is_some_and(|has| has.0) {
         return Ok(());
     }
     let text = "too many requests are being answered, of all or of you; try again later";
-    Err((Bound::Memory, Problem::new(Code::Overloaded, text)))
+    Err(Breach::of(Bound::Memory, Code::Overloaded, text))
 }
 
 /// An answer's body, with what its request holds until it was handed over.

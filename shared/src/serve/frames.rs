@@ -1,5 +1,5 @@
-//! HTTP/2 frames that ask for nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown types, and
-//! RST_STREAM, which takes back what was asked. The HTTP/2 library bounds what they cost in memory, and not how many
+//! HTTP/2 frames that ask for nothing: PING, SETTINGS, PRIORITY, `WINDOW_UPDATE`, empty DATA, unknown types, and
+//! `RST_STREAM`, which takes back what was asked. The HTTP/2 library bounds what they cost in memory, and not how many
 //! there are.
 //!
 //! In: the bytes that a peer sends, of which only the nine of each frame's header are looked at (RFC 9113 §4.1).

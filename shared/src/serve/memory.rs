@@ -35,9 +35,9 @@ impl Memory {
     }
 
     /// Memory for a request with such a head.
-    pub(super) fn hold(self: &Arc<Self>, share: &Share, head: usize) -> Option<Held> {
+    pub(super) fn hold(self: &Arc<Self>, share: &Share, bytes: usize) -> Option<Held> {
         let held = self.hold_nothing(share);
-        held.grow(REQUEST + head).then_some(held)
+        held.grow(REQUEST + bytes).then_some(held)
     }
 
     /// None yet.

@@ -16,6 +16,7 @@ mod doors;
 mod claims;
 mod bad_input;
 mod unusual_input;
+mod hygiene;
 mod idempotency;
 mod batch;
 mod status;
