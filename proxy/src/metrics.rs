@@ -61,6 +61,25 @@ pub(crate) enum Slowed {
     TooMany,
 }
 
+impl Shed {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cap => "cap",
+            Self::NoPlace => "no_place",
+            Self::Waited => "waited",
+        }
+    }
+}
+
+impl Slowed {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delayed => "delayed",
+            Self::TooMany => "too_many",
+        }
+    }
+}
+
 /// The proxy's metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -112,7 +131,17 @@ impl Metrics {
         metrics
     }
 
+    /// Each series is there before its first event: else nobody could be alerted to that.
     fn register_limits(&self, ours: &mut Registry) {
+        for limit in ["requests", "bytes"] {
+            drop(self.rate_limited.get_or_create(&RateLimited { limit }));
+        }
+        for reason in [Shed::Cap, Shed::NoPlace, Shed::Waited] {
+            drop(self.shed.get_or_create(&ShedMessage { reason: reason.as_str() }));
+        }
+        for outcome in [Slowed::Delayed, Slowed::TooMany] {
+            drop(self.slowed.get_or_create(&SlowedRefusal { outcome: outcome.as_str() }));
+        }
         let help = "Requests beyond a client's limit, by the limit";
         ours.register("rate_limited", help, self.rate_limited.clone());
         ours.register("shed", "Messages refused for too much load, by the reason", self.shed.clone());
@@ -134,21 +163,12 @@ impl Metrics {
 
     /// Counts a message that was refused for too much load.
     pub(crate) fn shed(&self, reason: Shed) {
-        let reason = match reason {
-            Shed::Cap => "cap",
-            Shed::NoPlace => "no_place",
-            Shed::Waited => "waited",
-        };
-        self.shed.get_or_create(&ShedMessage { reason }).inc();
+        self.shed.get_or_create(&ShedMessage { reason: reason.as_str() }).inc();
     }
 
     /// Counts a refusal that was one too many.
     pub(crate) fn slowed(&self, outcome: Slowed) {
-        let outcome = match outcome {
-            Slowed::Delayed => "delayed",
-            Slowed::TooMany => "too_many",
-        };
-        self.slowed.get_or_create(&SlowedRefusal { outcome }).inc();
+        self.slowed.get_or_create(&SlowedRefusal { outcome: outcome.as_str() }).inc();
     }
 
     pub(crate) fn answered(&self, path: &str, status: StatusCode, code: Option<Code>, elapsed: Duration) {

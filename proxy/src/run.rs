@@ -84,8 +84,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let authorizer = Arc::new(Authorizer { registry, crls: lists, bundle, trust_domain });
     let chain = config.limits.chain.clone();
     let of_trust = connections.clone();
-    let trust =
-        Arc::new(DoorTrust::open(config.tls, chain, authorizer.clone(), activity.clone(), of_trust)?);
+    let trust = Arc::new(DoorTrust::open(config.tls, chain, authorizer.clone(), activity.clone(), of_trust)?);
     shutdown.spawn("trust files", trust.clone().watch(shutdown.clone()));
     let sweep = sweep(authorizer.clone(), connections.clone(), shutdown.clone());
     shutdown.spawn("close refused connections", sweep);

@@ -8,6 +8,7 @@
 mod limits;
 mod activity;
 mod arrivals;
+mod failures;
 mod memory;
 mod connection;
 mod door;

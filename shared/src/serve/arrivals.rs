@@ -106,7 +106,7 @@ impl Drop for Arrival {
 }
 
 /// What one peer has at its disposal: an IPv4 address, or an IPv6 /64.
-fn network(remote: IpAddr) -> IpAddr {
+pub(super) fn network(remote: IpAddr) -> IpAddr {
     match remote.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
         address @ IpAddr::V4(_) => address,

@@ -3,22 +3,31 @@
 //! Refused: connections beyond the bounds, for the price of closing a socket; whoever does not come through the
 //! handshake.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use super::{
     Connections, DoorMetrics, Limits,
     arrivals::{Arrival, Arrivals},
     connection::{Opened, Rules},
+    failures::Failures,
     memory::Memory,
     metrics::{Bound, DoorLabel},
     requests::serve_requests,
 };
-use crate::{shutdown::Shutdown, tls::DoorTls};
+use crate::{
+    shutdown::Shutdown,
+    tls::{DoorTls, Peer},
+};
 
 /// How long to wait when the kernel has no descriptor left for another connection.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
@@ -29,6 +38,7 @@ pub struct Door {
     pub(super) rules: Arc<Rules>,
     pub(super) tls: Arc<ArcSwap<DoorTls>>,
     connections: Arc<Connections>,
+    failures: Failures,
     shutdown: Shutdown,
 }
 
@@ -44,8 +54,9 @@ impl Door {
         shutdown: Shutdown,
     ) -> Self {
         let memory = Arc::new(Memory::new(limits.memory.0));
+        let failures = Failures::new(limits.failed_handshakes_per_ip);
         let rules = Arc::new(Rules { door: name, limits, metrics, memory });
-        Self { rules, tls, connections, shutdown }
+        Self { rules, tls, connections, failures, shutdown }
     }
 
     /// Accepts and serves until the soft stop; connections that are open then finish by themselves.
@@ -91,6 +102,23 @@ impl Door {
         }
     }
 
+    /// Whoever's address failed too often lately has to wait first, for the price of a socket.
+    async fn shake_hands_in_turn(
+        &self,
+        socket: TcpStream,
+        remote: SocketAddr,
+    ) -> Option<(TlsStream<TcpStream>, Peer)> {
+        if let Some(wait) = self.failures.wait(remote.ip(), Instant::now()) {
+            self.rules.metrics.reached(self.rules.door, Bound::FailedHandshakes, remote.ip());
+            tokio::select! { () = tokio::time::sleep(wait) => {} () = self.shutdown.requested() => {} }
+        }
+        let shaken = self.shake_hands(socket, remote).await;
+        if shaken.is_none() {
+            self.failures.note(remote.ip(), Instant::now());
+        }
+        shaken
+    }
+
     async fn serve_connection(
         &self,
         socket: TcpStream,
@@ -103,7 +131,7 @@ impl Door {
             debug!(door = self.rules.door, %remote, %error, "cannot set TCP_NODELAY");
         }
         let shaken = tokio::select! {
-            shaken = self.shake_hands(socket, remote) => shaken,
+            shaken = self.shake_hands_in_turn(socket, remote) => shaken,
             () = arrival.dropped() => {
                 self.count_failure("crowded_out");
                 return;

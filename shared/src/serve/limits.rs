@@ -19,6 +19,8 @@ pub struct Limits {
     pub connections_per_client: usize,
     /// Of them, in their TLS handshake; for a further one the oldest is dropped.
     pub handshakes: usize,
+    /// Handshakes a second that may fail from one address before its next ones wait; 0: any number.
+    pub failed_handshakes_per_ip: u32,
     /// From the accepted socket to the end of the TLS handshake.
     pub handshake: Span,
     /// What is looked at of a chain of certificates.
@@ -62,6 +64,7 @@ impl Default for Limits {
             connections_per_ip: 1024,
             connections_per_client: 512,
             handshakes: 1024,
+            failed_handshakes_per_ip: 0,
             handshake: Span::seconds(10),
             chain: ChainLimits::default(),
             head: Span::seconds(10),

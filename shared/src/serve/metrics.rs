@@ -66,6 +66,8 @@ bounds! {
     ConnectionsPerClient, "connections_per_client", true;
     /// The oldest handshake made room.
     Handshakes, "handshakes", true;
+    /// A handshake waited, for too many from there had failed.
+    FailedHandshakes, "failed_handshakes_per_ip", true;
     /// A chain was refused unverified.
     Chain, "chain", true;
     /// A head, or the first request, took too long.

@@ -5,10 +5,12 @@
 use std::thread;
 
 use local::{Answer, Stack, eventually};
+use rustls::{AlertDescription, version::TLS13};
 
 use crate::{
     support::{
         DEADLINE, Sender,
+        caller::Caller,
         holder::{Holder, new_name, request},
         options,
     },
@@ -79,4 +81,22 @@ fn only_so_many_refusals_wait_and_whoever_is_admitted_meanwhile_gets_in_at_once(
             assert_eq!(one.join().unwrap().status, 200);
         }
     });
+}
+
+#[test]
+fn an_address_whose_handshakes_fail_again_and_again_is_slowed_where_the_operator_says_so_and_nobody_is_turned_away()
+ {
+    let patch = "[limits]\nfailed_handshakes_per_ip = 1";
+    let stack = Stack::start(options().proxy_config(patch)).unwrap();
+    let sender = Sender::new(&stack);
+    let stranger = Caller::without_certificate(&sender.client.ca, &TLS13);
+    let series = "portcullis_limits_reached_total{door=\"clients\",limit=\"failed_handshakes_per_ip\"}";
+    let waited = || metric(&stack.proxies[0].process, series);
+    assert_eq!(waited(), 0);
+    let alerts = || {
+        assert_eq!(stranger.alert(stack.url()).unwrap(), AlertDescription::CertificateRequired);
+        (waited() >= 2).then_some(())
+    };
+    assert!(eventually(DEADLINE, alerts).is_some());
+    assert_eq!(sender.get("/health").status, 200);
 }
