@@ -10,7 +10,7 @@ SEED ?=
 # more words for the bench, such as BENCH="--figure ingest_single --runs 3"
 BENCH ?=
 
-.PHONY: help run test soak check check-api sqlx bench bench-quick packages
+.PHONY: help run test soak check check-api check-deploy deb sqlx bench bench-quick packages
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,14 @@ check: packages ## format, lints, documentation, dependency arrows, offline quer
 check-api: ## the running servers tried by their OpenAPI documents, with generated requests; EXAMPLES= SEED=
 	@deploy/install-packages.sh check-api
 	EXAMPLES=$(EXAMPLES) SEED=$(SEED) deploy/check-api.sh
+
+deb: packages ## Debian packages of proxy, main server, worker and certificate authority, in target/debian
+	deploy/debian/build.sh
+
+check-deploy: ## systemd units, alert rules and the Compose file, by the tools that are here
+	deploy/systemd/check.sh
+	deploy/prometheus/check.sh
+	deploy/docker/check.sh
 
 sqlx: packages ## write .sqlx anew, from the queries and the migrations as they are now
 	deploy/prepare-queries.sh

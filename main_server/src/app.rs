@@ -14,7 +14,9 @@ use shared::{
     process::Listeners,
     serve::{Connections, Door, DoorMetrics},
     shutdown::Shutdown,
-    tls::{BundleKind, ClientVerifier, Gate, Handshake, TrustBundle, crl::RevocationLists, door_tls},
+    tls::{
+        BundleKind, ClientVerifier, Gate, Handshake, OwnCertificates, TrustBundle, crl::RevocationLists, door_tls,
+    },
 };
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -44,6 +46,8 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let mut metrics = MetricsRegistry::default();
     keyring.watch(config.keyring.reload.0, &mut metrics, &shutdown);
     let door_metrics = DoorMetrics::register(&mut metrics);
+    let ends = config.tls.identity().ends()?;
+    metrics.register_collector(Box::new(OwnCertificates::new().used_for("doors", move || ends)));
     let bundle = Arc::new(TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?);
     let connections = [Arc::new(Connections::new()), Arc::new(Connections::new())];
     let audit = RefusalAudit::register(&mut metrics);
@@ -120,7 +124,9 @@ fn closed_door(
     metrics: &DoorMetrics,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Door> {
-    let verifier = ClientVerifier::new(bundle.clone(), Handshake::Strict).with_gate(gate);
+    let verifier = ClientVerifier::new(bundle.clone(), Handshake::Strict)
+        .with_limits(config.limits.chain.clone())
+        .with_gate(gate);
     let tls = door_tls(&config.tls.identity(), verifier)?;
     Ok(Door::new(
         name,

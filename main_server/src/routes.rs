@@ -1,7 +1,7 @@
 //! Every route of both doors, and the order of the layers around them.
 //!
 //! ```text
-//! request ─▶ count refusals ─▶ admit (role, registry, revocation lists, validity) ─▶ the route's role ─▶ handler
+//! request ─▶ count refusals ─▶ admit (role, registry, revocation lists, validity) ─▶ keep bounds ─▶ the route's role ─▶ handler
 //! ```
 //!
 //! A handler reads its body, asks the caller's admission again, and only then touches the queue.
@@ -11,13 +11,13 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    middleware::{Next, from_fn_with_state},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use shared::{
     identity::Role,
-    serve::Connection,
+    serve::{Connection, keep_bounds},
     tls::crl::RevocationLists,
     wire::{Code, Problem},
 };
@@ -78,6 +78,7 @@ fn layered(routes: Router, admission: Admission, refusals: DoorRefusals) -> Rout
         .method_not_allowed_fallback(|| async {
             Problem::new(Code::MethodNotAllowed, "this path has other methods, see Allow")
         })
+        .layer(from_fn(keep_bounds))
         .layer(from_fn_with_state(admission, admit))
         .layer(from_fn_with_state(refusals, count_refusals))
 }

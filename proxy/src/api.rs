@@ -26,12 +26,12 @@ pub(crate) use status::status;
 pub(crate) use submit::submit;
 pub(crate) use whoami::whoami;
 
-fn refuse(problem: Problem, arrival: &Arrival) -> Response {
+pub(crate) fn refuse(problem: Problem, arrival: &Arrival) -> Response {
     problem.of_request(arrival.request_id).into_response()
 }
 
 /// A body that is answered before its end leaves the connection unusable for another request.
-fn refuse_early(problem: Problem, arrival: &Arrival) -> Response {
+pub(crate) fn refuse_early(problem: Problem, arrival: &Arrival) -> Response {
     let mut response = refuse(problem, arrival);
     response.extensions_mut().insert(LastAnswer);
     response

@@ -1,5 +1,7 @@
 //! The proxy's configuration; `deploy/config/proxy.toml` is its commented reference.
 
+mod flow;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
@@ -10,6 +12,8 @@ use shared::{
     tls::{Handshake, Identity, crl::CrlConfig},
 };
 use url::Url;
+
+pub use flow::{Admission, Rate, Refusals};
 
 /// Everything that the proxy is told.
 #[derive(Debug)]
@@ -28,6 +32,12 @@ pub struct Config {
     pub batch: BatchLimits,
     /// Which main servers it forwards to, and how.
     pub upstream: Upstream,
+    /// What one client may ask.
+    pub rate: Rate,
+    /// What all clients together may send.
+    pub admission: Admission,
+    /// When a refused certificate has to wait for its answer.
+    pub refusals: Refusals,
     /// The bounds of a connection.
     pub limits: Limits,
     /// Logs.
@@ -120,6 +130,8 @@ pub struct Upstream {
     pub batch_bytes: ByteSize,
     /// Messages that wait for a batch; more are refused.
     pub waiting: usize,
+    /// How long a message may wait for a batch; a twentieth of it while the queue has not been empty for so long.
+    pub waiting_time: Span,
     /// How long one attempt may take.
     pub timeout: Span,
     /// How long a message is retried before its client is answered 503.
@@ -187,6 +199,7 @@ impl Default for Upstream {
             batch_messages: 500,
             batch_bytes: ByteSize::kib(1024),
             waiting: 10_000,
+            waiting_time: Span::seconds(2),
             timeout: Span::seconds(5),
             retry_for: Span::seconds(5),
         }
@@ -203,6 +216,9 @@ impl Configuration for Config {
             message: source.section("message"),
             batch: source.section("batch"),
             upstream: source.section("upstream"),
+            rate: source.section("rate"),
+            admission: source.section("admission"),
+            refusals: source.section("refusals"),
             limits: source.section("limits"),
             log: source.section("log"),
         };
@@ -216,6 +232,9 @@ impl Configuration for Config {
         config.message.check(source);
         config.batch.check(source);
         config.upstream.check(source);
+        config.rate.check(source);
+        config.admission.check(source);
+        config.refusals.check(source);
         config.limits.check(source);
         config
     }
@@ -282,6 +301,9 @@ impl Upstream {
         if self.in_flight == 0 || self.batch_messages == 0 || self.waiting == 0 {
             source.fault("upstream", "in_flight, batch_messages and waiting must be at least 1");
         }
+        if self.waiting_time < Span::millis(100) {
+            source.fault("upstream.waiting_time", "must be at least 100ms");
+        }
         if self.timeout.0.is_zero() || self.retry_for.0.is_zero() {
             source.fault("upstream", "timeout and retry_for must be longer than 0s");
         }
@@ -306,6 +328,9 @@ mod tests {
         assert_eq!(shown(&config.message), shown(&message));
         assert_eq!(shown(&config.batch), shown(&BatchLimits::default()));
         assert_eq!(shown(&config.crl), shown(&CrlConfig::default()));
+        assert_eq!(shown(&config.rate), shown(&Rate::default()));
+        assert_eq!(shown(&config.admission), shown(&Admission::default()));
+        assert_eq!(shown(&config.refusals), shown(&Refusals::default()));
         assert_eq!(shown(&config.limits), shown(&Limits::default()));
         assert_eq!(config.registry.poll, registry.poll);
         assert_eq!(config.registry.max_staleness, registry.max_staleness);

@@ -1,8 +1,9 @@
 //! The second hop: messages of many clients' requests, collected into batches, to a main server.
 //!
 //! In: validated messages with their verified principal. Out: what the main server committed. Refused:
-//! a message for which there is no place to wait (`overloaded`), or that no main server answered for in
-//! time (`upstream_unavailable`; it may have been stored all the same).
+//! a message for which there is no place to wait, or that waited too long for its turn (`overloaded`: it is not
+//! stored), or that no main server answered for in time (`upstream_unavailable`; it may have been stored all the
+//! same).
 
 mod fair_queue;
 mod batch;
@@ -13,7 +14,6 @@ mod upstream;
 
 use std::{sync::Arc, time::Duration};
 
-use prometheus_client::metrics::gauge::Gauge;
 use shared::{
     shutdown::Shutdown,
     wire::{
@@ -29,10 +29,15 @@ use tokio::{
 use tracing::debug;
 
 use self::fair_queue::{FairQueue, NoPlace};
-use crate::{config, metrics::Metrics};
+use crate::{
+    config,
+    metrics::{Metrics, Shed},
+};
 
 pub(crate) use refused::MainServers;
 pub(crate) use upstream::{Upstreams, upstreams};
+
+const WAITED: &str = "messages wait too long to be stored; this one is not stored: try again later";
 
 /// A message waiting for its answer.
 #[derive(Debug)]
@@ -40,14 +45,23 @@ struct Waiting {
     message: SubmittedMessage,
     /// What it adds to a batch, about.
     bytes: usize,
+    /// In the queue.
+    since: Instant,
     deadline: Instant,
-    reply: oneshot::Sender<SubmitResult>,
+    reply: oneshot::Sender<Reply>,
 }
+
+/// What became of a message that got a place.
+type Reply = Result<SubmitResult, TooLate>;
+
+/// It waited too long for a batch, and is in none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TooLate;
 
 /// The other end: whoever waits, counted for as long as it does, also if its client goes away.
 struct Awaited {
-    answer: oneshot::Receiver<SubmitResult>,
-    waiting: Gauge,
+    answer: oneshot::Receiver<Reply>,
+    metrics: Arc<Metrics>,
 }
 
 /// The door to the second hop.
@@ -67,7 +81,8 @@ impl Forward {
         metrics: Arc<Metrics>,
         shutdown: &Shutdown,
     ) -> Self {
-        let queue = Arc::new(FairQueue::new(config.waiting));
+        let queue = Arc::new(FairQueue::new(config.waiting, config.waiting_time.0));
+        shutdown.spawn("shed", dispatch::shed(queue.clone()));
         let dispatcher = dispatch::Dispatcher::new(config, queue.clone(), upstreams.clone(), metrics.clone());
         shutdown.spawn("dispatch", dispatcher.run(shutdown.clone()));
         Self { queue, upstreams, retry_for: config.retry_for.0, metrics }
@@ -108,12 +123,19 @@ impl Forward {
 
     fn enqueue(&self, message: SubmittedMessage, deadline: Instant) -> Result<Awaited, Problem> {
         let (reply, answer) = oneshot::channel();
-        let bytes = batch::estimate(&message);
-        self.queue.push(Waiting { message, bytes, deadline, reply }).map_err(|NoPlace| {
-            Problem::new(Code::Overloaded, "too many messages are waiting to be stored; try again later")
+        let (bytes, since) = (batch::estimate(&message), Instant::now());
+        self.queue.push(Waiting { message, bytes, since, deadline, reply }).map_err(|refused| {
+            let (reason, text) = match refused {
+                NoPlace::Full => {
+                    (Shed::NoPlace, "too many messages are waiting to be stored; try again later")
+                }
+                NoPlace::Standing => (Shed::Waited, WAITED),
+            };
+            self.metrics.shed(reason);
+            Problem::new(Code::Overloaded, text)
         })?;
         self.metrics.waiting.inc();
-        Ok(Awaited { answer, waiting: self.metrics.waiting.clone() })
+        Ok(Awaited { answer, metrics: self.metrics.clone() })
     }
 }
 
@@ -127,7 +149,11 @@ impl Drop for Forward {
 impl Awaited {
     async fn until(mut self, deadline: Instant) -> Result<SubmitResult, Problem> {
         match timeout_at(deadline, &mut self.answer).await {
-            Ok(Ok(result)) => Ok(result),
+            Ok(Ok(Ok(result))) => Ok(result),
+            Ok(Ok(Err(TooLate))) => {
+                self.metrics.shed(Shed::Waited);
+                Err(Problem::new(Code::Overloaded, WAITED))
+            }
             _ => Err(Problem::new(
                 Code::UpstreamUnavailable,
                 "the message could not be stored in time; its outcome is unknown: send it again",
@@ -138,6 +164,6 @@ impl Awaited {
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        self.waiting.dec();
+        self.metrics.waiting.dec();
     }
 }

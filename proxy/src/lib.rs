@@ -6,6 +6,7 @@
 //!   edge          arrive → strip claims → admit (authorize, from memory)
 //!     registry      the client table, in memory
 //!     crls          the revocation lists, in memory
+//!   limit         what a client may ask, and all together
 //!   api           the handlers: read, validate, answer
 //!   forward       adaptive batches to the main servers, over mTLS
 //!   activity      who was seen
@@ -21,6 +22,7 @@ mod routes;
 pub mod edge;
 pub mod registry;
 pub mod crls;
+mod limit;
 pub mod api;
 mod forward;
 pub mod activity;

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 pub use expiry::ExpiryMetrics;
 pub use gauges::RegistryGauges;
-pub use row::{Row, Status};
+pub use row::{RateOverride, Row, Status};
 pub use shards::Loading;
 pub use sync::{Sync, SyncError};
 

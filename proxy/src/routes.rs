@@ -6,7 +6,10 @@ use axum::{
     Extension, Router, middleware,
     routing::{get, post},
 };
-use shared::wire::{Code, Problem};
+use shared::{
+    serve::keep_bounds,
+    wire::{Code, Problem},
+};
 
 use crate::{
     activity::Activity,
@@ -14,6 +17,7 @@ use crate::{
     config::{BatchLimits, MessageLimits},
     edge::{self, Arrival, Authorizer},
     forward::Forward,
+    limit::{self, Admission, ClientRates, Refusals},
     metrics::Metrics,
 };
 
@@ -25,15 +29,19 @@ pub(crate) struct Edge {
     pub(crate) message: MessageLimits,
     pub(crate) batch: BatchLimits,
     pub(crate) batches: Arc<api::Places>,
+    pub(crate) rates: Arc<ClientRates>,
+    pub(crate) admission: Admission,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) activity: Arc<Activity>,
 }
 
 /// The routes. A request passes the layers from the last line up to the first.
 pub(crate) fn routes(edge: Arc<Edge>) -> Router {
+    let shed = middleware::from_fn_with_state(edge.clone(), limit::shed);
     Router::new()
-        .route("/api/v1/messages", post(api::submit))
-        .route("/api/v1/messages/batch", post(api::submit_batch))
+        .route("/api/v1/messages", post(api::submit).route_layer(shed.clone()))
+        .route("/api/v1/messages/batch", post(api::submit_batch).route_layer(shed))
         .route("/api/v1/messages/{message_id}", get(api::status))
         .route("/api/v1/whoami", get(api::whoami))
         .route("/api/v1/health", get(api::health))
@@ -41,6 +49,8 @@ pub(crate) fn routes(edge: Arc<Edge>) -> Router {
         .route("/openapi.json", get(api::openapi))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(edge.clone(), limit::keep_to_rate))
+        .layer(middleware::from_fn(keep_bounds))
         .layer(middleware::from_fn_with_state(edge.clone(), edge::admit))
         .layer(middleware::from_fn(edge::strip_claims))
         .layer(middleware::from_fn_with_state(edge.clone(), edge::arrive))

@@ -1,6 +1,6 @@
 //! The proxy, put together: from a configuration and bound sockets to the soft stop.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -10,7 +10,7 @@ use shared::{
     process::Listeners,
     serve::{Connections, Door, DoorMetrics},
     shutdown::Shutdown,
-    tls::{BundleKind, TrustBundle, crl::RevocationLists},
+    tls::{BundleKind, OwnCertificates, TrustBundle, crl::RevocationLists},
 };
 use tracing::info;
 use uuid::Uuid;
@@ -22,6 +22,7 @@ use crate::{
     crls::CrlTable,
     edge::{Authorizer, sweep},
     forward::{Forward, MainServers, Upstreams, upstreams},
+    limit::{Admission, ClientRates, Refusals, forget},
     metrics::Metrics,
     registry::{ExpiryMetrics, Registry, Sync},
     report::Reporter,
@@ -78,29 +79,47 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let upstreams_seen = upstreams.clone();
     let forward = Forward::start(&config.upstream, upstreams, metrics.clone(), &shutdown);
     let trust_domain = config.tls.trust_domain.clone();
+    let to_main_servers = config.tls.identity().ends()?;
     let bundle = ArcSwap::from(bundle);
     let authorizer = Arc::new(Authorizer { registry, crls: lists, bundle, trust_domain });
-    let trust =
-        Arc::new(DoorTrust::open(config.tls, authorizer.clone(), activity.clone(), connections.clone())?);
+    let chain = config.limits.chain.clone();
+    let of_trust = connections.clone();
+    let trust = Arc::new(DoorTrust::open(config.tls, chain, authorizer.clone(), activity.clone(), of_trust)?);
     shutdown.spawn("trust files", trust.clone().watch(shutdown.clone()));
     let sweep = sweep(authorizer.clone(), connections.clone(), shutdown.clone());
     shutdown.spawn("close refused connections", sweep);
+    let rates = Arc::new(ClientRates::new(config.rate));
+    let refusals = Arc::new(Refusals::new(config.refusals, metrics.clone(), shutdown.clone()));
+    let forget = forget(rates.clone(), refusals.clone(), metrics.clone(), shutdown.clone());
+    shutdown.spawn("forget who is not limited", forget);
     let edge = Arc::new(Edge {
         authorizer: authorizer.clone(),
         forward,
         message: config.message,
         batch: config.batch,
         batches: Arc::new(Places::new(config.batch.at_once)),
+        rates,
+        admission: Admission::new(config.admission, Instant::now()),
+        refusals,
         metrics,
         activity,
     });
 
     let door =
         Door::new("clients", trust.tls.clone(), config.limits, connections, door_metrics, shutdown.clone());
+    metrics_registry.register_collector(Box::new(own_certificates(&trust, to_main_servers)));
     let readiness = readiness(&authorizer, upstreams_seen, trust);
     shutdown.spawn("client door", door.serve(listeners.take("client door")?, routes(edge)));
     info!("ready for clients");
     management::serve(listeners.take("management")?, readiness, metrics_registry, shutdown).await
+}
+
+/// The client door's is read anew when its file changes; what main servers are shown is of the start.
+fn own_certificates(trust: &DoorTrust, to_main_servers: i64) -> OwnCertificates {
+    let tls = trust.tls.clone();
+    OwnCertificates::new()
+        .used_for("clients", move || tls.load().ends)
+        .used_for("main_servers", move || to_main_servers)
 }
 
 fn readiness(authorizer: &Authorizer, upstreams: Arc<Upstreams>, trust: Arc<DoorTrust>) -> Readiness {

@@ -16,7 +16,7 @@ use shared::{
     identity::Fingerprint,
     serve::Connections,
     shutdown::Shutdown,
-    tls::{BundleKind, ClientVerifier, DoorTls, Gate, TlsFileError, TrustBundle, door_tls},
+    tls::{BundleKind, ChainLimits, ClientVerifier, DoorTls, Gate, TlsFileError, TrustBundle, door_tls},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -32,6 +32,7 @@ pub(crate) struct DoorTrust {
     /// For the next handshakes.
     pub(crate) tls: Arc<ArcSwap<DoorTls>>,
     config: config::Tls,
+    chain: ChainLimits,
     authorizer: Arc<Authorizer>,
     activity: Arc<Activity>,
     connections: Arc<Connections>,
@@ -52,14 +53,15 @@ impl DoorTrust {
     /// The trust of the bundle that `authorizer` has.
     pub(crate) fn open(
         config: config::Tls,
+        chain: ChainLimits,
         authorizer: Arc<Authorizer>,
         activity: Arc<Activity>,
         connections: Arc<Connections>,
     ) -> Result<Self, TlsFileError> {
         let seen = Mutex::new(Seen { contents: contents(&config), trouble: None });
-        let tls = tls(&config, authorizer.bundle.load_full(), &authorizer, &activity)?;
+        let tls = tls(&config, &chain, authorizer.bundle.load_full(), &authorizer, &activity)?;
         let tls = Arc::new(ArcSwap::from_pointee(tls));
-        Ok(Self { tls, config, authorizer, activity, connections, seen })
+        Ok(Self { tls, config, chain, authorizer, activity, connections, seen })
     }
 
     /// Looks until the soft stop.
@@ -101,7 +103,8 @@ impl DoorTrust {
             let read =
                 TrustBundle::read(&this.config.clients_ca, BundleKind::AnyAuthority).and_then(|bundle| {
                     let bundle = Arc::new(bundle);
-                    Ok((bundle.clone(), tls(&this.config, bundle, &this.authorizer, &this.activity)?))
+                    let (authorizer, activity) = (&this.authorizer, &this.activity);
+                    Ok((bundle.clone(), tls(&this.config, &this.chain, bundle, authorizer, activity)?))
                 });
             *this.seen() = Seen { contents, trouble: read.as_ref().err().map(ToString::to_string) };
             Some(read)
@@ -137,6 +140,7 @@ impl DoorTrust {
 /// afterwards. A new configuration has a new session storage: nothing is resumed across a reload.
 fn tls(
     config: &config::Tls,
+    chain: &ChainLimits,
     bundle: Arc<TrustBundle>,
     authorizer: &Arc<Authorizer>,
     activity: &Arc<Activity>,
@@ -151,6 +155,7 @@ fn tls(
     });
     let verifier = ClientVerifier::new(bundle, config.handshake)
         .unsafe_missing_eku(config.unsafe_missing_eku)
+        .with_limits(chain.clone())
         .with_gate(gate);
     door_tls(&config.identity(), verifier)
 }

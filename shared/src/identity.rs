@@ -9,7 +9,7 @@ mod fingerprint;
 mod name;
 mod spiffe;
 
-pub use certificate::{Certificate, Judged, MalformedCertificate, PathLength, Validity};
+pub use certificate::{Certificate, Judged, MalformedCertificate, PathLength, PublicKeyKind, Validity};
 pub use fingerprint::{Fingerprint, InvalidFingerprint};
 pub use name::{InvalidName, Name};
 pub use spiffe::{InvalidSpiffeId, Role, SpiffeId, Workload};

@@ -6,11 +6,13 @@
 
 mod files;
 mod bundle;
+mod chain;
 mod path;
 mod error;
 mod client_verifier;
 mod server_verifier;
 mod config;
+mod own_certificate;
 pub mod crl;
 
 use std::sync::Arc;
@@ -18,9 +20,11 @@ use std::sync::Arc;
 use crate::identity::Certificate;
 
 pub use bundle::{BundleKind, TrustBundle};
+pub use chain::{ChainFault, ChainLimits, check_chain};
 pub use client_verifier::{ClientVerifier, Gate, Handshake, with_verified_peer};
 pub use config::{DoorTls, Identity, Protocols, client_config, client_config_with, door_tls};
 pub use files::TlsFileError;
+pub use own_certificate::OwnCertificates;
 pub use path::{Purpose, VerifiedPath, verify_path};
 pub use server_verifier::ServerVerifier;
 

@@ -9,6 +9,7 @@ use shared::{
     management::{self, Readiness},
     process::Listeners,
     shutdown::Shutdown,
+    tls::OwnCertificates,
 };
 use tracing::{error, info};
 
@@ -30,6 +31,8 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let sink = SharedSink::open(config.sink.options())?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
+    let ends = config.tls.identity().ends()?;
+    registry.register_collector(Box::new(OwnCertificates::new().used_for("main_servers", move || ends)));
 
     let listener = listeners.take("management")?;
     let management = management::serve(listener, readiness(&config, &api, &sink), registry, shutdown.clone());

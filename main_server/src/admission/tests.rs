@@ -3,7 +3,7 @@
 use super::*;
 use crate::registry::Registration;
 use shared::{
-    identity::{Fingerprint, Validity},
+    identity::{Fingerprint, PublicKeyKind, Validity},
     tls::{VerifiedPath, crl::CrlConfig},
 };
 
@@ -17,6 +17,8 @@ pub(crate) fn certificate(spiffe: Option<&str>) -> Certificate {
         subject: Vec::new(),
         issuer: Vec::new(),
         public_key: Vec::new(),
+        key: PublicKeyKind::Other,
+        names: 0,
         key_id: None,
         issuer_key_id: None,
         spiffe: spiffe.map(|id| id.parse().unwrap()),

@@ -4,7 +4,10 @@ use axum::{body::to_bytes, extract::Request};
 use http::header;
 use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
-use shared::wire::{Code, Problem};
+use shared::{
+    serve::BodyFault,
+    wire::{Code, Problem},
+};
 use tokio::time::timeout;
 
 use crate::config::RequestConfig;
@@ -31,7 +34,7 @@ pub(super) async fn read_json<T: DeserializeOwned>(
                 let text = format!("the body is larger than {:?}", limits.body_bytes);
                 return Err(Problem::new(Code::PayloadTooLarge, text));
             }
-            return Err(Problem::new(Code::InvalidJson, "the body broke off"));
+            return Err(BodyFault::problem(&error));
         }
         Err(_) => {
             let text = format!("the body did not arrive within {:?}", limits.body);

@@ -49,17 +49,31 @@ impl QueueMetrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let queue = registry.sub_registry_with_prefix("portcullis_queue");
-        let mut verb = |name: &str, help: &str| {
+        // There from the start, at 0: who only sees a counter from its first event on sees no increase.
+        let mut verb = |name: &str, all: &[&'static str], help: &str| {
             let outcomes = Outcomes::default();
+            for outcome in all {
+                drop(outcomes.get_or_create(&Outcome { outcome }));
+            }
             queue.register(name, help, outcomes.clone());
             outcomes
         };
-        let submit = verb("submit", "Messages from proxies, by what became of them");
-        let lease = verb("lease", "Jobs leased, lease calls that found none, messages that did not open");
-        let renew = verb("renew", "Leases asked to be extended");
-        let complete = verb("complete", "Jobs reported as delivered");
-        let fail = verb("fail", "Jobs handed back: retried, dead, or no longer theirs");
-        let reap = verb("reap", "Leases that expired: returned or dead");
+        let held = ["ok", "lease_lost"];
+        let stored = ["queued", "replayed", "conflict", "rejected", "failed", "overloaded"];
+        let submit = verb("submit", &stored, "Messages from proxies, by what became of them");
+        let lease = verb(
+            "lease",
+            &["leased", "empty", "unreadable"],
+            "Jobs leased, lease calls that found none, messages that did not open",
+        );
+        let renew = verb("renew", &held, "Leases asked to be extended");
+        let complete = verb("complete", &held, "Jobs reported as delivered");
+        let fail = verb(
+            "fail",
+            &["retried", "dead", "lease_lost"],
+            "Jobs handed back: retried, dead, or no longer theirs",
+        );
+        let reap = verb("reap", &["returned", "dead"], "Leases that expired: returned or dead");
         let commit_messages =
             Histogram::new([1., 2., 5., 10., 20., 50., 100., 200., 500., 1000., 2000., 5000.]);
         let commit_seconds =

@@ -40,6 +40,7 @@ use super::{
 };
 use crate::{
     edge::{Admitted, Arrival, Principal},
+    limit::take_messages,
     routes::Edge,
 };
 
@@ -78,6 +79,9 @@ pub(crate) async fn submit_batch(
         Ok(principal) => principal,
         Err(problem) => return refuse_early(problem, &arrival),
     };
+    if let Err(problem) = take_messages(&edge, &principal, items.len()) {
+        return refuse(problem, &arrival);
+    }
     let keyed = key.is_some();
     let key = key.map(|key| IdempotencyKey { key, index: None, batch: Some(digest) });
     let (mut outcomes, messages) = place(items, key.as_ref(), &principal, &arrival);

@@ -7,6 +7,7 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use shared::{
     config::Span,
+    serve::BodyFault,
     wire::{Code, Problem},
 };
 use tokio::time::timeout;
@@ -69,9 +70,7 @@ pub(super) async fn read_each(
                 // trailers say nothing here
                 Ok(frame) => frame.data_ref().map_or(Ok(()), |data| take(data))?,
                 Err(error) if error.is::<LengthLimitError>() => return Err(too_large(most_bytes)),
-                Err(_) => {
-                    return Err(Problem::new(Code::InvalidJson, "the body ended before it was complete"));
-                }
+                Err(error) => return Err(BodyFault::problem(error.as_ref())),
             }
         }
         Ok(())

@@ -16,6 +16,8 @@ pub(crate) async fn whoami(
     Extension(Admitted(principal)): Extension<Admitted>,
     Extension(connection): Extension<Arc<Connection>>,
 ) -> Json<Value> {
+    let rates = edge.rates.of(&principal);
+    let (requests, bytes) = (rates.requests, rates.bytes);
     let validity = connection.peer.certificate.validity;
     Json(json!({
         "client_id": principal.client_id,
@@ -32,6 +34,16 @@ pub(crate) async fn whoami(
             "message_body_characters": edge.message.characters,
             "batch_messages": edge.batch.messages,
             "batch_body_bytes": edge.batch.body_bytes.0,
+            // null: no limit
+            "requests_per_second": requests.map(|limit| number(limit.per_second)),
+            "burst": requests.map(|limit| number(limit.burst)),
+            "bytes_per_second": bytes.map(|limit| number(limit.per_second)),
+            "bytes_burst": bytes.map(|limit| number(limit.burst)),
         },
     }))
+}
+
+/// As people write it: 10 and not 10.0.
+fn number(number: f64) -> Value {
+    number.to_string().parse().unwrap_or(Value::Null)
 }

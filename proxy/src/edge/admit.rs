@@ -1,6 +1,7 @@
 //! Admits a request or answers why not, with its body unread.
 //!
-//! A refused certificate gets its answer on every request it makes, and its connection ends with it. Who is
+//! A refused certificate gets its answer on every request it makes, later if it asks again and again, and its
+//! connection ends with it. Who is
 //! admitted for the last days is told so in a header on every answer: curl users would not look otherwise.
 
 use std::{
@@ -35,7 +36,14 @@ pub(crate) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match edge.authorizer.authorize(&connection.peer) {
+    let verdict = match edge.authorizer.authorize(&connection.peer) {
+        // 503s are not their fault, and pass
+        Err(refusal) if refusal.is_about_the_holder() => {
+            edge.refusals.slow(&edge.authorizer, &connection, refusal).await
+        }
+        verdict => verdict,
+    };
+    match verdict {
         Ok(principal) => {
             let expires = expires_soon(principal.ends_at);
             let admitted = Admitted(principal);

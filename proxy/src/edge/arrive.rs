@@ -1,4 +1,4 @@
-//! The outermost layer: gives a request its id, and when it is answered counts, logs and notes it for the report.
+//! The outermost layer: takes a request up under its id, and when it is answered counts, logs and notes it for the report.
 //!
 //! It also ends the connection after an answer that asks for it: a refused certificate's, or one given
 //! with the body unread.
@@ -11,7 +11,11 @@ use axum::{
     response::Response,
 };
 use http::{HeaderName, HeaderValue, Version, header};
-use shared::{identity::Name, serve::Connection, wire::Code};
+use shared::{
+    identity::Name,
+    serve::{Connection, RequestId},
+    wire::Code,
+};
 use tracing::info;
 use uuid::Uuid;
 
@@ -23,7 +27,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a request is known by from its arrival on.
 #[derive(Debug, Clone)]
 pub struct Arrival {
-    /// Minted here: a caller's own could be forged or repeated.
+    /// Minted by the door.
     pub request_id: Uuid,
     /// W3C trace context, when the caller sent a valid one.
     pub traceparent: Option<String>,
@@ -37,12 +41,13 @@ pub(crate) struct LastAnswer;
 pub(crate) async fn arrive(
     State(edge): State<Arc<Edge>>,
     Extension(connection): Extension<Arc<Connection>>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let began = Instant::now();
     let arrival = Arrival {
-        request_id: Uuid::now_v7(),
+        request_id,
         traceparent: request
             .headers()
             .get("traceparent")
@@ -50,7 +55,6 @@ pub(crate) async fn arrive(
             .filter(|value| is_traceparent(value))
             .map(str::to_owned),
     };
-    let request_id = arrival.request_id;
     let (method, version) = (request.method().clone(), request.version());
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("(none)", MatchedPath::as_str);

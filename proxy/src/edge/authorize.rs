@@ -20,7 +20,7 @@ use shared::{
 };
 
 use super::Refusal;
-use crate::registry::{Registry, Status};
+use crate::registry::{RateOverride, Registry, Status};
 
 /// Who speaks: the client of the registry's row, and nobody that the request claims to be.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct Principal {
     /// Unix seconds from which on it is refused: the end of the certificate, of a CA above it, or of its
     /// registration, whichever comes first.
     pub ends_at: i64,
+    /// Rate limits of its own.
+    pub rate: Option<Arc<RateOverride>>,
 }
 
 /// Whom the door believes.
@@ -105,6 +107,7 @@ pub fn authorize(
         domain: row.domain,
         fingerprint: certificate.fingerprint,
         ends_at,
+        rate: row.rate,
     })
 }
 

@@ -27,6 +27,8 @@ use crate::{config, metrics::Metrics};
 /// Between attempts, once every main server has been tried.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// In the shortest time that a message may wait, what waited too long is looked for so often.
+const SHED_PART: u32 = 4;
 
 pub(super) struct Dispatcher {
     queue: Arc<FairQueue>,
@@ -62,6 +64,9 @@ impl Dispatcher {
         while let Ok(place) = self.places.clone().acquire_owned().await {
             let Some(batch) = self.queue.collect(self.bounds).await else { break };
             self.sender.metrics.batch_messages.observe(usize_to_f64(batch.len()));
+            // the one that waited longest is not known without looking at all; the first one tells enough
+            let waited = batch.first().map_or(Duration::ZERO, |first| first.since.elapsed());
+            self.sender.metrics.waited.observe(waited.as_secs_f64());
             shutdown.spawn("send batch", self.sender.clone().send(batch, place));
         }
     }
@@ -136,10 +141,17 @@ impl Sender {
     }
 }
 
+/// Refuses what has waited too long, also while no batch leaves, until nothing will come any more.
+pub(super) async fn shed(queue: Arc<FairQueue>) {
+    while queue.shed_late() {
+        sleep(queue.patience() / SHED_PART).await;
+    }
+}
+
 fn reply(batch: Vec<Waiting>, results: Vec<SubmitResult>) {
     for (waiting, result) in batch.into_iter().zip(results) {
         // A client that went away is no error: its message is stored, as it would be without an answer.
-        let _ = waiting.reply.send(result);
+        let _ = waiting.reply.send(Ok(result));
     }
 }
 

@@ -1,18 +1,28 @@
 //! Messages that wait for a batch: a queue per client, served in turn.
 //!
 //! In: messages. Out: batches that take one message of each client in turn, so that a thousand messages of one
-//! client delay another's single message by one. Refused: more than may wait, and of one client more than
-//! there are free places, so that whoever comes later finds some.
+//! client delay another's single message by one. Refused: more than may wait; of one client more than there are free
+//! places, so that whoever comes later finds some; and what waits too long, while it is certain that it was not sent.
+//!
+//! How long is too long depends on the queue. A short one that empties again is a burst, and is worth waiting for. One
+//! that has not been empty for so long as a message may wait is a standing one: it makes everybody late and nobody
+//! served sooner, so that from then on a message may wait a twentieth of the time only, until nothing had to be refused
+//! for the whole of it (Maurer, Fail at Scale, ACM Queue 13(8), after RFC 8289; without that last rule, each time
+//! that the short patience had emptied the queue another burst would be let in).
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use shared::identity::Name;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
-use super::Waiting;
+use super::{TooLate, Waiting};
+
+/// Of the time that a message may wait, in a standing queue.
+const STANDING_PART: u32 = 20;
 
 /// The bounds of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -28,42 +38,86 @@ pub(super) struct FairQueue {
     /// Something arrived, or nothing will any more.
     changed: Notify,
     places: usize,
+    /// How long a message may wait.
+    longest: Duration,
 }
 
-/// As many messages wait as may, in all or of this client.
+/// Why a message may not wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NoPlace;
+pub(super) enum NoPlace {
+    /// As many messages wait as may, in all or of this client.
+    Full,
+    /// What came before it has waited too long already.
+    Standing,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queues {
     /// Every client that has a queue, once, the next one first.
     turns: VecDeque<Name>,
     /// None of them is empty.
-    of_clients: HashMap<Name, VecDeque<Waiting>>,
+    of_clients: HashMap<Name, VecDeque<Timed>>,
     waiting: usize,
+    /// Nothing waited then.
+    empty_at: Instant,
+    /// Something was refused then, for waiting too long.
+    shed_at: Option<Instant>,
     closed: bool,
 }
 
+/// A message, and until when it may wait.
+#[derive(Debug)]
+struct Timed {
+    waiting: Waiting,
+    until: Instant,
+}
+
 impl FairQueue {
-    /// With room for so many messages.
-    pub(super) fn new(places: usize) -> Self {
-        Self { queues: Mutex::default(), changed: Notify::new(), places }
+    /// With room for so many messages, each for so long.
+    pub(super) fn new(places: usize, longest: Duration) -> Self {
+        let queues = Queues {
+            turns: VecDeque::new(),
+            of_clients: HashMap::new(),
+            waiting: 0,
+            empty_at: Instant::now(),
+            shed_at: None,
+            closed: false,
+        };
+        Self { queues: Mutex::new(queues), changed: Notify::new(), places, longest }
+    }
+
+    /// How long a message may wait in a standing queue.
+    pub(super) fn patience(&self) -> Duration {
+        self.longest / STANDING_PART
     }
 
     /// Puts a message at the end of its client's queue.
     pub(super) fn push(&self, waiting: Waiting) -> Result<(), NoPlace> {
         let mut queues = self.lock();
+        let now = waiting.since;
+        if queues.waiting == 0 {
+            queues.empty_at = now;
+        }
+        let patience = if queues.stands(self.longest, now) { self.patience() } else { self.longest };
         let free = self.places.saturating_sub(queues.waiting);
         let client = waiting.message.client_id.clone();
-        let own = queues.of_clients.get(&client).map_or(0, VecDeque::len);
+        let own = queues.of_clients.get(&client);
+        let first = own.and_then(VecDeque::front).map(|first| first.waiting.since);
+        let own = own.map_or(0, VecDeque::len);
+        // it would wait longer than the one before it has
+        if first.is_some_and(|since| since + patience < now) {
+            queues.shed_at = Some(now);
+            return Err(NoPlace::Standing);
+        }
         if own >= free {
-            return Err(NoPlace);
+            return Err(NoPlace::Full);
         }
         queues.waiting += 1;
         if own == 0 {
             queues.turns.push_back(client.clone());
         }
-        queues.of_clients.entry(client).or_default().push_back(waiting);
+        let timed = Timed { waiting, until: now + patience };
+        queues.of_clients.entry(client).or_default().push_back(timed);
         drop(queues);
         self.changed.notify_one();
         Ok(())
@@ -76,19 +130,31 @@ impl FairQueue {
     /// ones were on their way.
     pub(super) async fn collect(&self, bounds: Bounds) -> Option<Vec<Waiting>> {
         loop {
-            {
+            let (batch, late, closed) = {
                 let mut queues = self.lock();
-                let batch = queues.take(bounds);
-                if !batch.is_empty() {
-                    return Some(batch);
-                }
-                if queues.closed {
-                    return None;
-                }
+                let (batch, late) = queues.take(bounds, Instant::now());
+                (batch, late, queues.closed)
+            };
+            refuse(late);
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            if closed {
+                return None;
             }
             // A push since the lock was released has left a permit.
             self.changed.notified().await;
         }
+    }
+
+    /// Refuses what has waited too long; false when nothing will be pushed any more.
+    pub(super) fn shed_late(&self) -> bool {
+        let (late, closed) = {
+            let mut queues = self.lock();
+            (queues.take_late(Instant::now()), queues.closed)
+        };
+        refuse(late);
+        !closed
     }
 
     /// Nothing will be pushed any more.
@@ -103,28 +169,77 @@ impl FairQueue {
     }
 }
 
+fn refuse(late: Vec<Waiting>) {
+    for waiting in late {
+        // its client may have gone away
+        let _ = waiting.reply.send(Err(TooLate));
+    }
+}
+
 impl Queues {
-    fn take(&mut self, bounds: Bounds) -> Vec<Waiting> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+    /// Whether the queue stands, and does not only hold a burst.
+    fn stands(&self, longest: Duration, now: Instant) -> bool {
+        let filled_for = now.saturating_duration_since(self.empty_at);
+        let shed_before = self.shed_at.map(|shed| now.saturating_duration_since(shed));
+        filled_for > longest || shed_before.is_some_and(|passed| passed < longest)
+    }
+
+    /// A batch, and what has waited too long to be in it.
+    fn take(&mut self, bounds: Bounds, now: Instant) -> (Vec<Waiting>, Vec<Waiting>) {
+        let (mut batch, mut late, mut bytes) = (Vec::new(), Vec::new(), 0);
         while batch.len() < bounds.messages {
             let Some(client) = self.turns.pop_front() else { break };
             let Entry::Occupied(mut queue) = self.of_clients.entry(client.clone()) else { continue };
-            let size = queue.get().front().map_or(0, |next| next.bytes);
+            pop_late(queue.get_mut(), now, &mut late);
+            if queue.get().is_empty() {
+                queue.remove();
+                continue;
+            }
+            let size = queue.get().front().map_or(0, |next| next.waiting.bytes);
             if !batch.is_empty() && bytes + size > bounds.bytes {
                 // It is the first of the next batch.
                 self.turns.push_front(client);
                 break;
             }
             bytes += size;
-            batch.extend(queue.get_mut().pop_front());
+            batch.extend(queue.get_mut().pop_front().map(|next| next.waiting));
             if queue.get().is_empty() {
                 queue.remove();
             } else {
                 self.turns.push_back(client);
             }
         }
-        self.waiting -= batch.len();
-        batch
+        self.took(batch.len(), late.len(), now);
+        (batch, late)
+    }
+
+    /// What has waited too long. Of each client the first ones are looked at: one behind them that may wait less than
+    /// they, because the queue became a standing one in between, goes when they have gone.
+    fn take_late(&mut self, now: Instant) -> Vec<Waiting> {
+        let mut late = Vec::new();
+        self.of_clients.values_mut().for_each(|queue| pop_late(queue, now, &mut late));
+        if !late.is_empty() {
+            self.of_clients.retain(|_, queue| !queue.is_empty());
+            self.turns.retain(|client| self.of_clients.contains_key(client));
+            self.took(0, late.len(), now);
+        }
+        late
+    }
+
+    fn took(&mut self, sent: usize, late: usize, now: Instant) {
+        self.waiting -= sent + late;
+        if late > 0 {
+            self.shed_at = Some(now);
+        }
+        if self.waiting == 0 {
+            self.empty_at = now;
+        }
+    }
+}
+
+fn pop_late(queue: &mut VecDeque<Timed>, now: Instant, late: &mut Vec<Waiting>) {
+    while queue.front().is_some_and(|first| first.until < now) {
+        late.extend(queue.pop_front().map(|first| first.waiting));
     }
 }
 
@@ -138,7 +253,14 @@ mod tests {
 
     const ALL: Bounds = Bounds { messages: 1000, bytes: 1000 };
 
+    /// Longer than any of these tests.
+    const LONG: Duration = Duration::from_mins(10);
+
     fn waiting(client: &str, text: &str, bytes: usize) -> Waiting {
+        waiting_since(client, text, bytes, Instant::now())
+    }
+
+    fn waiting_since(client: &str, text: &str, bytes: usize, since: Instant) -> Waiting {
         let message = SubmittedMessage {
             message_id: Uuid::now_v7(),
             client_id: client.parse().unwrap(),
@@ -151,7 +273,7 @@ mod tests {
             routing_key: None,
             idempotency_key: None,
         };
-        Waiting { message, bytes, deadline: Instant::now(), reply: oneshot::channel().0 }
+        Waiting { message, bytes, since, deadline: since, reply: oneshot::channel().0 }
     }
 
     fn texts(batch: &[Waiting]) -> String {
@@ -160,7 +282,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_takes_one_message_of_each_client_in_turn() {
-        let queue = FairQueue::new(100);
+        let queue = FairQueue::new(100, LONG);
         for (client, text) in [("a", "1"), ("a", "2"), ("a", "3"), ("b", "4"), ("c", "5"), ("b", "6")] {
             queue.push(waiting(client, text, 1)).unwrap();
         }
@@ -172,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_that_does_not_fit_is_the_first_of_the_next_batch() {
-        let queue = FairQueue::new(100);
+        let queue = FairQueue::new(100, LONG);
         for (text, bytes) in [("1", 600), ("2", 600), ("3", 5000), ("4", 1)] {
             queue.push(waiting("a", text, bytes)).unwrap();
         }
@@ -183,19 +305,92 @@ mod tests {
 
     #[test]
     fn one_client_never_takes_the_last_place_of_the_others() {
-        let queue = FairQueue::new(100);
+        let queue = FairQueue::new(100, LONG);
         let taken_by =
             |client: &str| (0..100).filter(|_| queue.push(waiting(client, "x", 1)).is_ok()).count();
         assert_eq!([taken_by("a"), taken_by("b"), taken_by("c")], [50, 25, 13]);
-        assert_eq!(FairQueue::new(1).push(waiting("a", "x", 1)), Ok(()));
+        assert_eq!(FairQueue::new(1, LONG).push(waiting("a", "x", 1)), Ok(()));
     }
 
     #[tokio::test]
     async fn a_closed_queue_is_emptied_and_then_ends() {
-        let queue = FairQueue::new(100);
+        let queue = FairQueue::new(100, LONG);
         queue.push(waiting("a", "1", 1)).unwrap();
         queue.close();
         assert_eq!(texts(&queue.collect(ALL).await.unwrap()), "1");
         assert!(queue.collect(ALL).await.is_none());
+    }
+
+    #[test]
+    fn a_burst_may_wait_and_what_waited_too_long_is_refused_in_its_order() {
+        let queue = FairQueue::new(100, Duration::from_secs(2));
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        for (client, text, millis) in [("a", "1", 0), ("a", "2", 500), ("b", "3", 1000)] {
+            queue.push(waiting_since(client, text, 1, at(millis))).unwrap();
+        }
+        assert_eq!(texts(&queue.lock().take_late(at(2000))), "");
+        assert_eq!(texts(&queue.lock().take_late(at(2001))), "1");
+        let (batch, late) = queue.lock().take(ALL, at(2600));
+        assert_eq!((texts(&batch), texts(&late)), ("3".to_owned(), "2".to_owned()));
+        assert_eq!(queue.lock().waiting, 0);
+        assert!(queue.lock().turns.is_empty() && queue.lock().of_clients.is_empty());
+    }
+
+    #[test]
+    fn in_a_queue_that_stands_a_message_may_wait_a_twentieth_of_the_time() {
+        let queue = FairQueue::new(1000, Duration::from_secs(2));
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        // each client sends every 50 ms and one message leaves: more comes in than goes out, as in an overload
+        let one = Bounds { messages: 1, bytes: 1000 };
+        let (mut late_before, mut sent, mut longest) = (0, 0, Duration::ZERO);
+        for millis in (0..60_000).step_by(50) {
+            for client in ["a", "b", "c"] {
+                let _ = queue.push(waiting_since(client, "x", 1, at(millis)));
+            }
+            let (batch, late) = queue.lock().take(one, at(millis + 10));
+            if millis < 2000 {
+                late_before += late.len();
+            } else if millis > 4000 {
+                sent += batch.len();
+                let waited = batch.iter().map(|sent| at(millis + 10) - sent.since);
+                longest = waited.max().unwrap_or_default().max(longest);
+            }
+        }
+        assert_eq!(late_before, 0, "a burst");
+        assert!((Duration::from_millis(1)..=queue.patience()).contains(&longest), "{longest:?}");
+        assert_eq!(sent, 1119, "every chance to send is used");
+    }
+
+    #[test]
+    fn whoever_comes_after_one_that_waited_too_long_is_refused_at_once_and_nobody_else() {
+        let queue = FairQueue::new(1000, Duration::from_secs(2));
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        queue.push(waiting_since("a", "1", 1, at(0))).unwrap();
+        queue.push(waiting_since("a", "2", 1, at(2000))).unwrap();
+        // the queue has not been empty for more than two seconds
+        let push = |client| queue.push(waiting_since(client, "3", 1, at(2050)));
+        assert_eq!([push("a"), push("b")], [Err(NoPlace::Standing), Ok(())]);
+        assert_eq!(queue.lock().take(ALL, at(2060)).0.len(), 2);
+        // when nothing had to be refused for two seconds, it is a burst again that comes
+        for (millis, patience) in [(2070, 100), (4080, 2000)] {
+            assert_eq!(queue.push(waiting_since("a", "4", 1, at(millis))), Ok(()));
+            assert_eq!(texts(&queue.lock().take_late(at(millis + patience))), "");
+            assert_eq!(queue.lock().take(ALL, at(millis + patience)).0.len(), 1, "{millis}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_waited_too_long_is_told_so_although_no_batch_leaves() {
+        let queue = FairQueue::new(100, Duration::from_millis(100));
+        let (reply, answer) = oneshot::channel();
+        let since = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        queue.push(Waiting { reply, ..waiting_since("a", "1", 1, since) }).unwrap();
+        assert!(queue.shed_late());
+        assert_eq!(answer.await.unwrap().unwrap_err(), TooLate);
+        queue.close();
+        assert!(!queue.shed_late());
     }
 }

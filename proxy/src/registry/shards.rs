@@ -2,7 +2,8 @@
 //!
 //! A whole-map swap would copy a million rows for one revocation; a lock would be taken by every request.
 //! Here the map is cut into shards, each swapped whole: a change copies a thousandth of it. Only the sync
-//! task writes. A shard is two allocations, whatever it holds: about 100 bytes a row.
+//! task writes. A shard is three allocations, whatever it holds: about 100 bytes a row. Few clients have limits of
+//! their own; those stand aside, and the others' rows are not larger for it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,7 +11,7 @@ use arc_swap::ArcSwap;
 use shared::identity::Fingerprint;
 use tokio::task::yield_now;
 
-use super::{Row, Status};
+use super::{RateOverride, Row, Status};
 
 const SHARDS: usize = 1024;
 /// Shards changed in one go; then others get their turn on this thread.
@@ -24,7 +25,11 @@ pub(super) struct Shards(Vec<ArcSwap<Shard>>);
 struct Shard {
     entries: Box<[Entry]>,
     names: Box<str>,
+    rates: Rates,
 }
+
+/// Limits of their own, of those who have any.
+type Rates = HashMap<Fingerprint, Arc<RateOverride>>;
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -34,6 +39,7 @@ struct Entry {
     expires_at: i64,
     name_start: u32,
     name_length: u8,
+    has_rate: bool,
 }
 
 /// A copy that is being loaded, not in use yet.
@@ -44,6 +50,7 @@ pub struct Loading(Vec<Unsorted>);
 struct Unsorted {
     entries: Vec<Entry>,
     names: String,
+    rates: Rates,
 }
 
 impl Shards {
@@ -105,7 +112,12 @@ impl Shard {
             domain: entry.domain.clone(),
             status: entry.status,
             expires_at: entry.expires_at,
+            rate: self.rate(entry).cloned(),
         })
+    }
+
+    fn rate(&self, entry: &Entry) -> Option<&Arc<RateOverride>> {
+        entry.has_rate.then(|| self.rates.get(&entry.fingerprint))?
     }
 
     fn name(&self, entry: &Entry) -> &str {
@@ -117,9 +129,10 @@ impl Shard {
         let mut copy = Unsorted {
             entries: Vec::with_capacity(self.entries.len() + changes.len()),
             names: String::with_capacity(self.names.len()),
+            rates: Rates::new(),
         };
         for entry in self.entries.iter().filter(|entry| !changes.contains_key(&entry.fingerprint)) {
-            copy.push(entry.clone(), self.name(entry));
+            copy.push(entry.clone(), self.name(entry), self.rate(entry).cloned());
         }
         for (fingerprint, row) in changes {
             if let Some(row) = row {
@@ -132,12 +145,15 @@ impl Shard {
 
 impl Unsorted {
     fn add(&mut self, fingerprint: Fingerprint, row: Row) {
-        let Row { client_id, domain, status, expires_at } = row;
-        let entry = Entry { fingerprint, domain, status, expires_at, name_start: 0, name_length: 0 };
-        self.push(entry, client_id.as_str());
+        let Row { client_id, domain, status, expires_at, rate } = row;
+        let (name_start, name_length, has_rate) = (0, 0, false);
+        let entry = Entry { fingerprint, domain, status, expires_at, name_start, name_length, has_rate };
+        self.push(entry, client_id.as_str(), rate);
     }
 
-    fn push(&mut self, mut entry: Entry, name: &str) {
+    fn push(&mut self, mut entry: Entry, name: &str, rate: Option<Arc<RateOverride>>) {
+        entry.has_rate = rate.is_some();
+        self.rates.extend(rate.map(|rate| (entry.fingerprint, rate)));
         // A name has at most 64 bytes, a shard far fewer than 64 million rows; were it otherwise, the row
         // would be without a name and admit nobody.
         if let (Ok(start), Ok(length)) = (u32::try_from(self.names.len()), u8::try_from(name.len())) {
@@ -157,7 +173,11 @@ impl Unsorted {
         if !self.entries.is_sorted_by(|one, other| one.fingerprint <= other.fingerprint) {
             self.settle();
         }
-        Shard { entries: self.entries.into_boxed_slice(), names: self.names.into_boxed_str() }
+        Shard {
+            entries: self.entries.into_boxed_slice(),
+            names: self.names.into_boxed_str(),
+            rates: self.rates,
+        }
     }
 }
 

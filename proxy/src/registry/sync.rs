@@ -24,7 +24,7 @@ use sqlx::{
 use tokio::{sync::watch, time::timeout};
 use tracing::{debug, error, info, warn};
 
-use super::{Registry, Row, Status, position::Position, row::reason_code, shards::Loading};
+use super::{RateOverride, Registry, Row, Status, position::Position, row::reason_code, shards::Loading};
 use crate::config;
 
 /// A whole table may take so many times longer than a statement.
@@ -57,6 +57,7 @@ struct Fetched {
     expires_at: i64,
     revoked_at: Option<i64>,
     reason_code: Option<String>,
+    rate: Option<Vec<Option<f64>>>,
 }
 
 /// Why a sync failed.
@@ -188,7 +189,7 @@ impl Sync {
                    CASE expires_at WHEN 'infinity' THEN 9223372036854775807 WHEN '-infinity' THEN 0
                         ELSE floor(extract(epoch FROM expires_at))::bigint END AS "expires_at!",
                    CASE WHEN isfinite(revoked_at) THEN floor(extract(epoch FROM revoked_at))::bigint END AS revoked_at,
-                   reason_code
+                   reason_code, rate AS "rate: Vec<Option<f64>>"
             FROM client_registry"#
         )
         .fetch(&mut **transaction);
@@ -215,7 +216,7 @@ impl Sync {
                    CASE expires_at WHEN 'infinity' THEN 9223372036854775807 WHEN '-infinity' THEN 0
                         ELSE floor(extract(epoch FROM expires_at))::bigint END AS "expires_at!",
                    CASE WHEN isfinite(revoked_at) THEN floor(extract(epoch FROM revoked_at))::bigint END AS revoked_at,
-                   reason_code
+                   reason_code, rate AS "rate: Vec<Option<f64>>"
             FROM client_registry
             WHERE (change_xid >= $1::text::xid8 AND change_xid < $2::text::xid8)
                OR change_xid = ANY ($3::text[]::xid8[])"#,
@@ -251,7 +252,8 @@ impl Sync {
             self.domains.insert(new.clone());
             new
         };
-        Some((fingerprint, Row { client_id, domain, status, expires_at: row.expires_at }))
+        let rate = row.rate.map(|columns| Arc::new(RateOverride::of_columns(&columns)));
+        Some((fingerprint, Row { client_id, domain, status, expires_at: row.expires_at, rate }))
     }
 
     /// Applies changes, then closes the connections of exactly the certificates that are refused from now on.

@@ -348,7 +348,7 @@ fn row(registered: Registered) -> Option<Row> {
         Registered::Revoked => (Status::Revoked { at: NOW - 1, reason: "unspecified" }, NOW + 1),
         Registered::Expired => (Status::Expired, NOW + 1),
     };
-    Some(Row { client_id: name("client_001"), domain: "default".into(), status, expires_at })
+    Some(Row { client_id: name("client_001"), domain: "default".into(), status, expires_at, rate: None })
 }
 
 fn name(text: &str) -> Name {

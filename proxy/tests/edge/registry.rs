@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use private_postgres::{apply_migrations, fresh_database, migrations_folder, psql};
-use proxy::registry::{Registry, Status, Sync};
+use proxy::registry::{RateOverride, Registry, Status, Sync};
 use shared::{identity::Fingerprint, serve::Connections, shutdown::Shutdown};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
@@ -560,4 +560,47 @@ async fn the_proxys_role_reads_the_registry_and_nothing_else() {
             error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("42501");
         assert!(denied, "{refused}: {error}");
     }
+}
+
+#[tokio::test]
+async fn limits_of_a_client_arrive_change_and_go_with_the_row_and_hold_for_both_certificates_of_an_overlap() {
+    let mut copy = Copy::new();
+    copy.add("a", A);
+    copy.sync.sync().await.unwrap();
+    let rate = |copy: &Copy, fingerprint| copy.registry.row(&parse(fingerprint)).unwrap().rate;
+    assert_eq!(rate(&copy, A), None);
+    let limits =
+        RateOverride { requests_per_second: Some(0.5), bytes_burst: Some(7.0), ..RateOverride::default() };
+    copy.sql("UPDATE clients SET requests_per_second = 0.5, bytes_burst = 7");
+    copy.sql(&format!("SELECT renew_client('a', '{B}', now() + interval '1 day', '1 hour')"));
+    copy.sync.sync().await.unwrap();
+    for fingerprint in [A, B] {
+        assert_eq!(rate(&copy, fingerprint).as_deref(), Some(&limits), "{fingerprint}");
+    }
+    // a proxy that starts now reads the same
+    let registry = Arc::new(Registry::new(Duration::from_mins(1)));
+    let mut anew = Sync::new(&toml(&copy.url), registry.clone(), Arc::new(Connections::new())).unwrap();
+    anew.sync().await.unwrap();
+    assert_eq!(registry.row(&parse(B)).unwrap().rate.as_deref(), Some(&limits));
+    copy.sql("UPDATE clients SET requests_per_second = NULL, bytes_burst = NULL");
+    copy.sync.sync().await.unwrap();
+    assert_eq!([rate(&copy, A), rate(&copy, B)], [None, None]);
+}
+
+#[tokio::test]
+async fn a_limit_that_is_none_is_refused_by_the_table() {
+    let copy = Copy::new();
+    copy.add("a", A);
+    for bad in [
+        "requests_per_second = -1",
+        "requests_per_second = 'NaN'",
+        "requests_per_second = 'Infinity'",
+        "requests_per_second = 1e7",
+        "burst = -1",
+        "bytes_per_second = -1",
+        "bytes_burst = 1099511627777",
+    ] {
+        assert!(psql(&copy.url, &format!("UPDATE clients SET {bad}")).is_err(), "{bad}");
+    }
+    copy.sql("UPDATE clients SET requests_per_second = 0, burst = 0, bytes_per_second = 0, bytes_burst = 0");
 }

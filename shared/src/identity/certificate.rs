@@ -4,7 +4,10 @@
 //! more than one SPIFFE id of ours. The one place of the tree that parses certificates.
 
 use rustls_pki_types::{CertificateDer, UnixTime};
-use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::{
+    prelude::{FromDer, GeneralName, ParsedExtension, SubjectPublicKeyInfo, X509Certificate},
+    public_key::PublicKey,
+};
 
 use super::{Fingerprint, SpiffeId};
 
@@ -23,6 +26,10 @@ pub struct Certificate {
     pub issuer: Vec<u8>,
     /// Subject public key info, DER.
     pub public_key: Vec<u8>,
+    /// What kind of key that is, as far as it matters for what verifying with it costs.
+    pub key: PublicKeyKind,
+    /// How many subject alternative names there are.
+    pub names: usize,
     /// Subject key identifier.
     pub key_id: Option<Vec<u8>>,
     /// Authority key identifier: the issuer's key.
@@ -39,6 +46,20 @@ pub struct Certificate {
     pub client_auth: bool,
     /// A critical extension that neither webpki nor this module understands.
     pub unknown_critical_extension: Option<String>,
+}
+
+/// A public key, as far as it matters for what verifying with it costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublicKeyKind {
+    /// RSA, whose cost its holder chooses.
+    Rsa {
+        /// Of the modulus.
+        bits: usize,
+        /// `None`: longer than 64 bits.
+        exponent: Option<u64>,
+    },
+    /// Of a fixed size, or of no kind that is verified with.
+    Other,
 }
 
 /// The path length of a CA: `None` is unlimited.
@@ -110,6 +131,8 @@ impl Certificate {
             subject: x509.subject().as_raw().to_vec(),
             issuer: x509.issuer().as_raw().to_vec(),
             public_key: x509.public_key().raw.to_vec(),
+            key: key_of(x509.public_key())?,
+            names: 0,
             key_id: None,
             issuer_key_id: None,
             spiffe: None,
@@ -134,6 +157,7 @@ impl Certificate {
                 }
                 ParsedExtension::ExtendedKeyUsage(usage) => certificate.client_auth = usage.client_auth,
                 ParsedExtension::SubjectAlternativeName(names) => {
+                    certificate.names = names.general_names.len();
                     certificate.spiffe = spiffe_of(&names.general_names)?;
                 }
                 ParsedExtension::BasicConstraints(_) | ParsedExtension::NameConstraints(_) => {}
@@ -166,6 +190,21 @@ fn spiffe_of(names: &[GeneralName<'_>]) -> Result<Option<SpiffeId>, MalformedCer
         return Err(MalformedCertificate::SeveralSpiffeIds);
     }
     Ok(first.and_then(|uri| uri.parse().ok()))
+}
+
+fn key_of(info: &SubjectPublicKeyInfo<'_>) -> Result<PublicKeyKind, MalformedCertificate> {
+    match info.parsed() {
+        Ok(PublicKey::RSA(key)) => {
+            let modulus = strip_zeros(key.modulus);
+            let first = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+            let exponent = strip_zeros(key.exponent);
+            let exponent = (exponent.len() <= 8)
+                .then(|| exponent.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)));
+            Ok(PublicKeyKind::Rsa { bits: modulus.len() * 8 - first, exponent })
+        }
+        Ok(_) => Ok(PublicKeyKind::Other),
+        Err(_) => Err(MalformedCertificate::Der),
+    }
 }
 
 fn strip_zeros(serial: &[u8]) -> Vec<u8> {

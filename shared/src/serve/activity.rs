@@ -2,7 +2,10 @@
 //! since when there has been none. Written by the requests, read by the socket.
 
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,6 +14,7 @@ use std::{
 pub(super) struct Activity {
     since: Instant,
     in_flight: AtomicU32,
+    begun: AtomicU32,
     /// Requests that have ended, and the microseconds after `since` at which the last one did.
     ended: AtomicU32,
     last_end: AtomicU64,
@@ -31,21 +35,29 @@ pub(super) enum Phase {
 }
 
 /// One request being answered; it ends when this is dropped, answered or not.
-pub(super) struct InFlight<'a>(&'a Activity);
+pub(super) struct InFlight(Arc<Activity>);
 
 impl Activity {
     pub(super) fn new() -> Self {
         Self {
             since: Instant::now(),
             in_flight: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
             ended: AtomicU32::new(0),
             last_end: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn begin(&self) -> InFlight<'_> {
+    /// A request; beside it, how many there have been with it.
+    pub(super) fn begin(self: &Arc<Self>) -> (InFlight, u32) {
         self.in_flight.fetch_add(1, Relaxed);
-        InFlight(self)
+        let begun = self.begun.fetch_add(1, Relaxed).saturating_add(1);
+        (InFlight(self.clone()), begun)
+    }
+
+    /// How long there has been something to count.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -57,7 +69,7 @@ impl Activity {
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
         let micros = u64::try_from(self.0.since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.0.last_end.store(micros, Relaxed);

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -13,8 +13,14 @@ use std::{
 use rustls_pki_types::UnixTime;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+use uuid::Uuid;
 
-use super::activity::{Activity, InFlight, Phase};
+use super::{
+    DoorMetrics, Limits,
+    activity::{Activity, InFlight, Phase},
+    memory::{Held, Memory, Share},
+    metrics::Bound,
+};
 use crate::{
     identity::Fingerprint,
     tls::{
@@ -26,6 +32,18 @@ use crate::{
 /// How long a connection that is to be closed may still make its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
+/// How many more connections of one certificate than it may have are told so; further ones are closed unheard.
+const TOLD: usize = 64;
+
+/// What the connections of one door have in common.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) door: &'static str,
+    pub(super) limits: Limits,
+    pub(super) metrics: DoorMetrics,
+    pub(super) memory: Arc<Memory>,
+}
+
 /// One open connection; every request on it carries it as an extension.
 #[derive(Debug)]
 pub struct Connection {
@@ -33,13 +51,30 @@ pub struct Connection {
     pub peer: Arc<Peer>,
     /// From where.
     pub remote: SocketAddr,
+    rules: Arc<Rules>,
     closing: CancellationToken,
-    activity: Activity,
+    /// It is closing because it has served its time: its requests take the time they need.
+    retired: AtomicBool,
+    age: Duration,
+    one_too_many: bool,
+    share: Share,
+    activity: Arc<Activity>,
 }
 
 impl Connection {
-    pub(super) fn new(peer: Arc<Peer>, remote: SocketAddr, closing: CancellationToken) -> Self {
-        Self { peer, remote, closing, activity: Activity::new() }
+    fn new(opened: Opened, of_certificate: usize, share: Share) -> Self {
+        let Opened { peer, remote, rules, closing } = opened;
+        Self {
+            age: jittered(rules.limits.age.0),
+            one_too_many: of_certificate >= rules.limits.connections_per_client,
+            peer: Arc::new(peer),
+            remote,
+            rules,
+            closing,
+            retired: AtomicBool::new(false),
+            share,
+            activity: Arc::new(Activity::new()),
+        }
     }
 
     /// Closes it: at once when idle between requests, else after the answers that are due (HTTP/2: GOAWAY).
@@ -70,8 +105,47 @@ impl Connection {
         }
     }
 
-    pub(super) fn begin(&self) -> InFlight<'_> {
-        self.activity.begin()
+    /// A request begins; the last one that the connection is good for ends it.
+    pub(super) fn begin(&self) -> InFlight {
+        let (in_flight, begun) = self.activity.begin();
+        let bound = if begun >= self.limits().requests {
+            Bound::Requests
+        } else if self.activity.age() >= self.age {
+            Bound::Age
+        } else {
+            return in_flight;
+        };
+        if !self.is_closing() && !self.retired.swap(true, Relaxed) {
+            self.reached(bound);
+            self.close();
+        }
+        in_flight
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
+    }
+
+    pub(super) fn is_one_too_many(&self) -> bool {
+        self.one_too_many
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.rules.limits
+    }
+
+    /// Memory for a request with such a head.
+    pub(super) fn hold(&self, head: usize) -> Option<Held> {
+        self.rules.memory.hold(&self.share, head)
+    }
+
+    pub(super) fn hold_nothing(&self) -> Held {
+        self.rules.memory.hold_nothing(&self.share)
+    }
+
+    /// Counts a bound that its peer reached.
+    pub(super) fn reached(&self, bound: Bound) {
+        self.rules.metrics.reached(self.rules.door, bound, self.remote.ip());
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -79,7 +153,28 @@ impl Connection {
     }
 }
 
-type Index = HashMap<Fingerprint, HashMap<u64, Arc<Connection>>>;
+/// So many connections are not to end at one moment because they began at one.
+fn jittered(age: Duration) -> Duration {
+    let random = u32::from_le_bytes(Uuid::new_v4().as_bytes()[..4].try_into().unwrap_or_default());
+    let share = f64::from(random) / f64::from(u32::MAX);
+    age.mul_f64(0.9 + 0.2 * share)
+}
+
+/// A connection whose handshake is over.
+pub(super) struct Opened {
+    pub(super) peer: Peer,
+    pub(super) remote: SocketAddr,
+    pub(super) rules: Arc<Rules>,
+    pub(super) closing: CancellationToken,
+}
+
+type Index = HashMap<Fingerprint, OfCertificate>;
+
+#[derive(Debug, Default)]
+struct OfCertificate {
+    share: Share,
+    open: HashMap<u64, Arc<Connection>>,
+}
 
 /// The open connections of one door, by fingerprint. Locked when one opens or closes, never by a request.
 #[derive(Debug, Default)]
@@ -105,17 +200,17 @@ impl Connections {
     /// Closes every connection of one certificate; answers how many.
     pub fn close(&self, fingerprint: &Fingerprint) -> usize {
         let index = self.lock();
-        let Some(connections) = index.get(fingerprint) else { return 0 };
-        for connection in connections.values() {
+        let Some(OfCertificate { open, .. }) = index.get(fingerprint) else { return 0 };
+        for connection in open.values() {
             connection.close();
         }
-        connections.len()
+        open.len()
     }
 
     /// Closes every connection that `doomed` says so of; answers how many.
     pub fn close_where(&self, doomed: impl Fn(&Connection) -> bool) -> usize {
         let index = self.lock();
-        let doomed = index.values().flat_map(HashMap::values).filter(|connection| doomed(connection));
+        let doomed = index.values().flat_map(|one| one.open.values()).filter(|connection| doomed(connection));
         doomed.map(|connection| connection.close()).count()
     }
 
@@ -132,14 +227,22 @@ impl Connections {
     /// How many are open.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.lock().values().map(HashMap::len).sum()
+        self.lock().values().map(|one| one.open.len()).sum()
     }
 
-    pub(super) fn register(self: &Arc<Self>, connection: &Arc<Connection>) -> Registered {
-        let fingerprint = connection.peer.certificate.fingerprint;
+    /// Takes a connection up; none if there are far too many of its certificate.
+    pub(super) fn register(self: &Arc<Self>, opened: Opened) -> Option<(Arc<Connection>, Registered)> {
+        let fingerprint = opened.peer.certificate.fingerprint;
         let number = self.next.fetch_add(1, Relaxed);
-        self.lock().entry(fingerprint).or_default().insert(number, connection.clone());
-        Registered { connections: self.clone(), fingerprint, number }
+        let mut index = self.lock();
+        let of_certificate = index.entry(fingerprint).or_default();
+        let count = of_certificate.open.len();
+        if count >= opened.rules.limits.connections_per_client.saturating_add(TOLD) {
+            return None;
+        }
+        let connection = Arc::new(Connection::new(opened, count, of_certificate.share.clone()));
+        of_certificate.open.insert(number, connection.clone());
+        Some((connection, Registered { connections: self.clone(), fingerprint, number }))
     }
 
     /// A panic while the lock was held left no half-made entry: each change is one insertion or removal.
@@ -151,9 +254,10 @@ impl Connections {
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut index = self.connections.lock();
-        if let Some(connections) = index.get_mut(&self.fingerprint) {
-            connections.remove(&self.number);
-            if connections.is_empty() {
+        if let Some(one) = index.get_mut(&self.fingerprint) {
+            one.open.remove(&self.number);
+            // what the last answers hold is given back to a share that nobody asks any more
+            if one.open.is_empty() {
                 index.remove(&self.fingerprint);
             }
         }

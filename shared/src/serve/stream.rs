@@ -1,9 +1,10 @@
-//! The socket under hyper, with the deadlines that hyper does not keep.
+//! The socket under hyper, with the bounds that hyper does not keep.
 //!
 //! hyper's own header timer also ends idle keep-alive connections, and it has none for HTTP/2 or for a
-//! peer that does not read. Here: a deadline for a head that has begun, another for idling, a third for
+//! peer that does not read. Here: a deadline for a head that has begun, another for idling, patience for
 //! writing. One timer serves all three and is re-armed only when it fires or must fire earlier, so a
-//! request on a busy connection costs no timer at all. On drop the socket goes back to whoever lingers.
+//! request on a busy connection costs no timer at all. HTTP/2 frames are counted on their way in, and what hyper
+//! answers by itself is made a problem on its way out. On drop the socket goes back to whoever lingers.
 
 use std::{
     io,
@@ -20,28 +21,38 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 use tokio_rustls::server::TlsStream;
+use tracing::info;
 
-use super::{Limits, activity::Phase, connection::Connection};
+use super::{
+    activity::Phase,
+    connection::Connection,
+    frames::Frames,
+    metrics::Bound,
+    own_answer::{self, OwnAnswer},
+    patience::Patience,
+};
 
 /// How long a connection that was asked to close may go on without a request. HTTP/2 asks the peer first, with
 /// GOAWAY and PING, and a peer that never answers would keep it open.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How long it may go on at all: longer than any answer that is due.
+/// How long it may go on at all: longer than any answer that is due to somebody who is refused.
 const CLOSING_BUSY: Duration = Duration::from_mins(1);
 
-/// A TLS stream with deadlines.
+/// A TLS stream with bounds.
 pub(super) struct TimedStream {
     stream: Option<TlsStream<TcpStream>>,
     returned: Option<oneshot::Sender<TlsStream<TcpStream>>>,
     connection: Arc<Connection>,
-    limits: Arc<Limits>,
-    multiplexed: bool,
+    /// HTTP/2 only.
+    frames: Option<Frames>,
     /// The first bytes of a head came then, after so many requests (HTTP/1.1 only: in HTTP/2 bytes need not
     /// be a request).
     head: Option<(Instant, u32)>,
-    blocked_since: Option<Instant>,
+    writing: Patience,
     closing_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// What is written in the place of the last of hyper's bytes, and from where on.
+    instead: Option<(OwnAnswer, usize)>,
 }
 
 impl TimedStream {
@@ -49,20 +60,20 @@ impl TimedStream {
     pub(super) fn new(
         stream: TlsStream<TcpStream>,
         connection: Arc<Connection>,
-        limits: Arc<Limits>,
         multiplexed: bool,
     ) -> (Self, oneshot::Receiver<TlsStream<TcpStream>>) {
         let (sender, receiver) = oneshot::channel();
+        let limits = connection.limits();
         let timed = Self {
             stream: Some(stream),
             returned: Some(sender),
-            connection,
-            limits,
-            multiplexed,
+            frames: multiplexed.then(|| Frames::new(limits.idle_frames)),
             head: None,
-            blocked_since: None,
+            writing: Patience::new(limits.write.0, limits.least_rate.0),
             closing_since: None,
             timer: None,
+            instead: None,
+            connection,
         };
         (timed, receiver)
     }
@@ -71,20 +82,21 @@ impl TimedStream {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// When reading must have led somewhere, and whether that end is only idleness.
-    fn read_deadline(&self) -> Option<(Instant, bool)> {
-        let phase = self.connection.phase();
+    /// When reading must have led somewhere, and which bound that is; none for one that is closing anyway.
+    fn read_deadline(&self) -> Option<(Instant, Option<Bound>)> {
+        let (phase, limits) = (self.connection.phase(), self.connection.limits());
         if let Some(asked) = self.closing_since {
-            let last = asked + CLOSING_BUSY;
-            let Phase::Waiting { since, .. } = phase else { return Some((last, false)) };
-            return Some((last.min(asked.max(since) + CLOSING), false));
+            let Phase::Waiting { since, .. } = phase else {
+                return (!self.connection.is_retired()).then_some((asked + CLOSING_BUSY, None));
+            };
+            return Some((asked.max(since) + CLOSING, None));
         }
         let Phase::Waiting { since, requests } = phase else { return None };
-        match self.head {
-            Some((head, before)) if before == requests => Some((head + self.limits.head.0, false)),
-            _ if requests == 0 => Some((since + self.limits.head.0, false)),
-            _ => Some((since + self.limits.idle.0, true)),
-        }
+        Some(match self.head {
+            Some((head, before)) if before == requests => (head + limits.head.0, Some(Bound::Head)),
+            _ if requests == 0 => (since + limits.head.0, Some(Bound::Head)),
+            _ => (since + limits.idle.0, Some(Bound::Idle)),
+        })
     }
 
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -92,11 +104,9 @@ impl TimedStream {
             if self.connection.is_closing() {
                 self.closing_since.get_or_insert_with(Instant::now);
             }
-            let read = self.read_deadline();
-            let write = self.blocked_since.map(|since| (since + self.limits.write.0, false));
-            let Some((deadline, idle)) = [read, write].into_iter().flatten().min() else {
-                return Poll::Pending;
-            };
+            let write = self.writing.deadline().map(|deadline| (deadline, Some(Bound::Write)));
+            let earliest = [self.read_deadline(), write].into_iter().flatten().min_by_key(|(at, _)| *at);
+            let Some((deadline, bound)) = earliest else { return Poll::Pending };
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
             if timer.deadline() > deadline.into() {
                 timer.as_mut().reset(deadline.into());
@@ -104,26 +114,100 @@ impl TimedStream {
             ready!(timer.as_mut().poll(cx));
             if Instant::now() < deadline {
                 timer.as_mut().reset(deadline.into());
-            } else if idle {
-                // Politely: HTTP/2 gets its GOAWAY. Should that not end it, the next deadline does.
-                self.connection.close();
-            } else {
+                continue;
+            }
+            if let Some(bound) = bound {
+                self.connection.reached(bound);
+            }
+            if bound != Some(Bound::Idle) {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
+            // Politely: HTTP/2 gets its GOAWAY. Should that not end it, the next deadline does.
+            self.connection.close();
         }
     }
 
     /// Keeps the time that a write has been waiting, and ends the connection when it is too long.
-    fn timed_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.blocked_since = None;
+    fn timed_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(done) = &written {
+            let bytes = done.as_ref().map_or(0, bytes);
+            self.writing.moved(Instant::now(), bytes);
+            if let Some(frames) = &mut self.frames {
+                frames.wrote(bytes);
+            }
             return written;
         }
-        self.blocked_since.get_or_insert_with(Instant::now);
+        self.writing.waits(Instant::now());
         match self.poll_deadlines(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Pending,
         }
+    }
+
+    /// What came in: counted, and for HTTP/1.1 the begin of a head noted.
+    fn came(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let now = Instant::now();
+        if let Some(frames) = &mut self.frames {
+            if frames.came(bytes, now) {
+                return Ok(());
+            }
+            self.connection.reached(Bound::IdleFrames);
+            return Err(io::Error::other(
+                "more HTTP/2 frames that ask for nothing than limits.idle_frames allows",
+            ));
+        }
+        if let Phase::Waiting { requests, .. } = self.connection.phase()
+            && self.head.is_none_or(|(_, before)| before != requests)
+        {
+            self.head = Some((now, requests));
+        }
+        Ok(())
+    }
+
+    /// Writes, and in the place of an answer that hyper gives by itself one of ours.
+    fn poll_write_http1(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let (answer, mut from) = match self.instead.take() {
+            Some(begun) => begun,
+            None => match own_answer::find(bytes) {
+                None => return self.stream()?.poll_write(cx, bytes),
+                Some((0, status)) => {
+                    let answer = OwnAnswer::instead_of(status);
+                    self.tell(&answer);
+                    (answer, 0)
+                }
+                Some((before, _)) => return self.stream()?.poll_write(cx, &bytes[..before]),
+            },
+        };
+        while from < answer.bytes.len() {
+            match self.stream()?.poll_write(cx, &answer.bytes[from..]) {
+                Poll::Ready(Ok(written)) => from += written,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.instead = Some((answer, from));
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// The line and the count that any other request has from its door.
+    fn tell(&self, answer: &OwnAnswer) {
+        self.connection.reached(answer.bound);
+        info!(
+            target: "access",
+            request_id = %answer.request_id,
+            fingerprint = %self.connection.peer.certificate.fingerprint,
+            remote = %self.connection.remote,
+            status = answer.code.status().as_u16(),
+            code = answer.code.as_str(),
+            "request"
+        );
     }
 }
 
@@ -134,34 +218,31 @@ impl AsyncRead for TimedStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = self.stream()?.poll_read(cx, buffer);
-        match read {
-            Poll::Ready(Ok(())) if buffer.filled().len() == before && buffer.remaining() > 0 => {
-                self.returned = None; // the peer closed first: nobody is left to linger for
-                read
-            }
+        match self.stream()?.poll_read(cx, buffer) {
             Poll::Ready(Ok(())) => {
-                if !self.multiplexed
-                    && let Phase::Waiting { requests, .. } = self.connection.phase()
-                    && self.head.is_none_or(|(_, before)| before != requests)
-                {
-                    self.head = Some((Instant::now(), requests));
+                let came = &buffer.filled()[before..];
+                if came.is_empty() && buffer.remaining() > 0 {
+                    self.returned = None; // the peer closed first: nobody is left to linger for
+                    return Poll::Ready(Ok(()));
                 }
-                read
+                Poll::Ready(self.came(came))
             }
             Poll::Pending => match self.poll_deadlines(cx) {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 _ => Poll::Pending,
             },
-            Poll::Ready(Err(_)) => read,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
     }
 }
 
 impl AsyncWrite for TimedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = self.stream()?.poll_write(cx, bytes);
-        self.timed_write(cx, written)
+        let written = match self.frames {
+            None => self.poll_write_http1(cx, bytes),
+            Some(_) => self.stream()?.poll_write(cx, bytes),
+        };
+        self.timed_write(cx, written, |bytes| *bytes)
     }
 
     fn poll_write_vectored(
@@ -169,8 +250,12 @@ impl AsyncWrite for TimedStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // An answer of hyper's own is a head alone.
+        if let ([slice], None) = (slices, &self.frames) {
+            return self.poll_write(cx, slice);
+        }
         let written = self.stream()?.poll_write_vectored(cx, slices);
-        self.timed_write(cx, written)
+        self.timed_write(cx, written, |bytes| *bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -179,12 +264,12 @@ impl AsyncWrite for TimedStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = self.stream()?.poll_flush(cx);
-        self.timed_write(cx, flushed)
+        self.timed_write(cx, flushed, |()| 0)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closed = self.stream()?.poll_shutdown(cx);
-        self.timed_write(cx, closed)
+        self.timed_write(cx, closed, |()| 0)
     }
 }
 

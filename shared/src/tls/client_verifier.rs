@@ -1,7 +1,7 @@
 //! Verifying whoever connects to a door.
 //!
 //! In: the chain of a TLS handshake. Out: a [`Peer`], handed to the task that runs the handshake.
-//! Refused, by a TLS alert: no certificate, no path to the door's bundle, a leaf for another purpose;
+//! Refused, by a TLS alert: no certificate, a chain beyond its bounds, no path to the door's bundle, a leaf for another purpose;
 //! in strict mode also a leaf outside its validity, and whatever the door's [`Gate`] refuses.
 
 use std::{cell::RefCell, fmt, future::Future, sync::Arc};
@@ -15,7 +15,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::Deserialize;
 
-use super::{Peer, Purpose, TrustBundle, provider, verify_path};
+use super::{ChainLimits, Peer, Purpose, TrustBundle, chain::check_chain, provider, verify_path};
 
 /// How a door tells a holder of one of its CAs' certificates that it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -76,6 +76,7 @@ pub struct ClientVerifier {
     handshake: Handshake,
     purpose: Purpose,
     gate: Option<Gate>,
+    limits: ChainLimits,
     provider: Arc<CryptoProvider>,
 }
 
@@ -83,13 +84,20 @@ impl ClientVerifier {
     /// A verifier for one bundle.
     #[must_use]
     pub fn new(bundle: Arc<TrustBundle>, handshake: Handshake) -> Self {
-        Self { bundle, handshake, purpose: Purpose::Client, gate: None, provider: provider() }
+        let limits = ChainLimits::default();
+        Self { bundle, handshake, purpose: Purpose::Client, gate: None, limits, provider: provider() }
     }
 
     /// Believes leaves without any extended key usage too, which every CA's own rules must make up for.
     #[must_use]
     pub fn unsafe_missing_eku(self, accepted: bool) -> Self {
         Self { purpose: if accepted { Purpose::ClientOrUnstated } else { Purpose::Client }, ..self }
+    }
+
+    /// Holds chains to these bounds.
+    #[must_use]
+    pub fn with_limits(self, limits: ChainLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Asks a gate too, in strict mode.
@@ -112,6 +120,8 @@ impl ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Peer, Error> {
+        let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).collect();
+        check_chain(&chain, &self.limits)?;
         let explain = self.handshake == Handshake::Explain || self.gate.is_some();
         verify_path(&self.bundle, leaf, intermediates, now, self.purpose, explain)
     }

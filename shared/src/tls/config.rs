@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::{
     ClientVerifier, Handshake, ServerVerifier, TlsFileError, TrustBundle,
     files::{read_certificates, read_key},
-    provider,
+    own_certificate, provider,
 };
 use crate::{config::Source, identity::Role};
 
@@ -38,6 +38,11 @@ impl Identity {
     pub fn resolve(&mut self, table: &str, source: &mut Source) {
         source.require_file(&format!("{table}.certificate"), &mut self.certificate);
         source.require_file(&format!("{table}.key"), &mut self.key);
+    }
+
+    /// When the certificate in the file ends, in Unix seconds.
+    pub fn ends(&self) -> Result<i64, TlsFileError> {
+        Ok(own_certificate::ends(&*self.load()?))
     }
 
     /// Reads both files and checks that they belong together.
@@ -81,6 +86,8 @@ pub struct DoorTls {
     pub config: Arc<ServerConfig>,
     /// The verifier inside it, for chains of resumed sessions.
     pub verifier: Arc<ClientVerifier>,
+    /// When its own certificate ends, in Unix seconds.
+    pub ends: i64,
 }
 
 /// A door that asks everybody for a certificate that `verifier` believes.
@@ -90,6 +97,7 @@ pub struct DoorTls {
 /// sends alerts there, does not run on resumption. Each door has a session storage of its own.
 pub fn door_tls(identity: &Identity, verifier: ClientVerifier) -> Result<DoorTls, TlsFileError> {
     let key = identity.load()?;
+    let ends = own_certificate::ends(&key);
     let verifier = Arc::new(verifier);
     #[expect(clippy::disallowed_methods, reason = "the module that the ban points to")]
     let mut config = ServerConfig::builder_with_provider(provider())
@@ -105,7 +113,7 @@ pub fn door_tls(identity: &Identity, verifier: ClientVerifier) -> Result<DoorTls
         config.session_storage = ServerSessionMemoryCache::new(RESUMABLE_SESSIONS);
         config.send_tls13_tickets = 1;
     }
-    Ok(DoorTls { config: Arc::new(config), verifier })
+    Ok(DoorTls { config: Arc::new(config), verifier, ends })
 }
 
 /// A client with our identity that believes services of `role` out of `bundle` and nobody else.

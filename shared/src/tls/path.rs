@@ -21,9 +21,6 @@ use webpki::{EndEntityCert, KeyUsage};
 use super::{Peer, TrustBundle, error::rustls_error, provider};
 use crate::identity::{Certificate, Judged, Validity};
 
-/// More certificates than any real hierarchy has; each costs a peer nothing to send and us time to try.
-const MAX_INTERMEDIATES: usize = 6;
-
 /// The CAs between a leaf and its trust anchor.
 #[derive(Debug, Clone)]
 pub struct VerifiedPath {
@@ -45,7 +42,7 @@ pub enum Purpose {
     Server,
 }
 
-/// Builds the path of a leaf. With `explain`, a leaf outside its own validity gets a path too, marked so.
+/// Builds the path of a leaf; the chain was held to its bounds before ([`super::check_chain`]). With `explain`, a leaf outside its own validity gets a path too, marked so.
 pub fn verify_path(
     bundle: &TrustBundle,
     leaf: &CertificateDer<'_>,
@@ -54,9 +51,6 @@ pub fn verify_path(
     purpose: Purpose,
     explain: bool,
 ) -> Result<Peer, Error> {
-    if intermediates.len() > MAX_INTERMEDIATES {
-        return Err(rustls_error(webpki::Error::MaximumPathDepthExceeded));
-    }
     let end_entity = EndEntityCert::try_from(leaf).map_err(rustls_error)?;
     let certificate = Certificate::parse(leaf).map_err(|_| rustls_error(webpki::Error::BadDer))?;
     let attempt = Attempt { bundle, end_entity: &end_entity, intermediates, now, purpose };

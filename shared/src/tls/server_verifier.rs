@@ -13,7 +13,10 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::EndEntityCert;
 
-use super::{Gate, Peer, Purpose, TrustBundle, error::rustls_error, provider, verify_path};
+use super::{
+    ChainLimits, Gate, Peer, Purpose, TrustBundle, chain::check_chain, error::rustls_error, provider,
+    verify_path,
+};
 use crate::identity::{Role, Workload};
 
 /// Verifies servers against one bundle and one role.
@@ -62,6 +65,8 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).collect();
+        check_chain(&chain, &ChainLimits::default())?;
         let peer = verify_path(&self.bundle, end_entity, intermediates, now, Purpose::Server, false)?;
         EndEntityCert::try_from(end_entity)
             .and_then(|leaf| leaf.verify_is_valid_for_subject_name(server_name))

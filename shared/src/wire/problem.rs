@@ -2,7 +2,7 @@
 //!
 //! [`Code`] is the closed list: its word, status, title and type. Nothing answers an error in another shape.
 
-use std::fmt;
+use std::{fmt, num::NonZeroU32, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -50,6 +50,8 @@ codes! {
     InvalidField, "invalid_field", BAD_REQUEST, "A field is missing or has an invalid value";
     /// A member nobody knows.
     UnknownField, "unknown_field", BAD_REQUEST, "The body has a field that is not known";
+    /// No HTTP, or HTTP that could be read in two ways.
+    InvalidRequest, "invalid_request", BAD_REQUEST, "The request is not HTTP as it is read here";
     /// Revoked, by SQL or by CRL.
     CertificateRevoked, "certificate_revoked", FORBIDDEN, "The certificate is revoked";
     /// Past its end, or past the end of its registration.
@@ -76,8 +78,12 @@ codes! {
     IdempotencyInFlight, "idempotency_in_flight", CONFLICT, "A request with this key is in flight";
     /// The body is larger than allowed.
     PayloadTooLarge, "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
+    /// The path and the query are longer than allowed.
+    UriTooLong, "uri_too_long", URI_TOO_LONG, "The target is too long";
     /// The body has a type or an encoding that is not read here.
     UnsupportedMediaType, "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body's type is not supported";
+    /// Something is expected that is not done here.
+    ExpectationFailed, "expectation_failed", EXPECTATION_FAILED, "The expectation cannot be met";
     /// The key, or the id, was used with another payload.
     IdempotencyConflict, "idempotency_conflict", UNPROCESSABLE_ENTITY, "The key was used with another payload";
     /// No queue takes this message.
@@ -88,6 +94,10 @@ codes! {
     RateLimited, "rate_limited", TOO_MANY_REQUESTS, "The quota is exceeded";
     /// Too many messages wait.
     BacklogExceeded, "backlog_exceeded", TOO_MANY_REQUESTS, "Too many messages are waiting";
+    /// As many connections with one certificate as it may have.
+    TooManyConnections, "too_many_connections", TOO_MANY_REQUESTS, "Too many connections are open";
+    /// Too many header lines, or too many bytes of them.
+    HeadTooLarge, "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large";
     /// A defect of ours.
     InternalError, "internal_error", INTERNAL_SERVER_ERROR, "An internal error";
     /// The registry snapshot is too old to decide by.
@@ -135,6 +145,8 @@ pub struct Problem {
     pub detail: String,
     /// The id of the refused request.
     pub request_id: Option<Uuid>,
+    /// Seconds after which to come back, if that is known better than by the code.
+    pub retry_after: Option<NonZeroU32>,
     /// Further members, such as `field` or `fingerprint`.
     pub members: Map<String, Value>,
 }
@@ -142,13 +154,21 @@ pub struct Problem {
 impl Problem {
     /// A problem with its code and what was wrong this time.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), request_id: None, members: Map::new() }
+        Self { code, detail: detail.into(), request_id: None, retry_after: None, members: Map::new() }
     }
 
     /// Adds a member.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Says when to come back, in `Retry-After`: in whole seconds, never too early.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.retry_after = NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
         self
     }
 
@@ -181,7 +201,7 @@ impl IntoResponse for Problem {
         let mut response = (self.code.status(), self.to_json().to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.code.retry_after() {
+        if let Some(seconds) = self.retry_after.map(NonZeroU32::get).or(self.code.retry_after()) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(self.code);

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use arc_swap::ArcSwap;
 use axum::{
     Router,
+    body::Body,
+    middleware::from_fn,
     routing::{get, post},
 };
 use certs::{Authority, ClientRequest, Host, Issued, Leaf, LeafRequest, ServiceRequest, TrustDomain};
@@ -15,7 +17,7 @@ use rustls::{
 };
 use shared::{
     identity::{Name, Role},
-    serve::{Connections, Door, DoorMetrics, Limits},
+    serve::{Connections, Door, DoorMetrics, Limits, keep_bounds},
     shutdown::Shutdown,
     tls::{BundleKind, ClientVerifier, DoorTls, Gate, Handshake, Identity, TrustBundle, door_tls, provider},
 };
@@ -95,7 +97,9 @@ impl OpenDoor {
         let address = listener.local_addr().unwrap();
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
-            .route("/refuse", post(|| async { (axum::http::StatusCode::FORBIDDEN, "no") }));
+            .route("/refuse", post(|| async { (axum::http::StatusCode::FORBIDDEN, "no") }))
+            .route("/echo", post(|body: Body| async { body }))
+            .layer(from_fn(keep_bounds));
         shutdown.spawn("door", door.serve(listener, router));
         Self { authority, address, connections, shutdown, tls, handshake, folder }
     }

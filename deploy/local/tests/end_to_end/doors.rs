@@ -9,11 +9,14 @@ use rustls::AlertDescription;
 use serde_json::json;
 use shared::identity::Role;
 
-use crate::support::{
-    DEADLINE, Sender,
-    caller::{Caller, VERSIONS},
-    holder::{Holder, expired, new_name},
-    options, shared_stack,
+use crate::{
+    support::{
+        DEADLINE, Sender,
+        caller::{Caller, VERSIONS},
+        holder::{Holder, expired, new_name},
+        options, shared_stack,
+    },
+    traffic::metric,
 };
 
 /// A service of the stack, as somebody who took its files.
@@ -211,11 +214,8 @@ fn a_worker_that_is_revoked_while_it_waits_gets_no_job() {
     let head = "POST /api/v1/jobs/lease HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     poll.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
     let waits = eventually(DEADLINE, || {
-        let (_, metrics) = stack.main_servers[0].process.get("/metrics").unwrap();
-        metrics
-            .lines()
-            .any(|line| line.starts_with("portcullis_queue_lease_total{outcome=\"empty\"} "))
-            .then_some(())
+        let empty = "portcullis_queue_lease_total{outcome=\"empty\"}";
+        (metric(&stack.main_servers[0].process, empty) > 0).then_some(())
     });
     assert!(waits.is_some());
     stack.sql(&format!("UPDATE services SET status = 'revoked' WHERE service_id = '{name}'")).unwrap();

@@ -26,7 +26,7 @@ fn wait_until_waiting(proxy: &Process, messages: u64) {
 #[test]
 fn a_poisonous_message_among_a_hundred_is_refused_alone() {
     // one batch at a time, and nobody gives up while the main server is held
-    let upstream = "[upstream]\nin_flight = 1\ntimeout = '2m'\nretry_for = '2m'";
+    let upstream = "[upstream]\nin_flight = 1\nwaiting_time = '2m'\ntimeout = '2m'\nretry_for = '2m'";
     let stack = Stack::start(options().proxy_config(upstream)).unwrap();
     let (proxy, main_server) = (&stack.proxies[0].process, &stack.main_servers[0].process);
     let clients: Vec<_> =
@@ -70,7 +70,7 @@ fn a_poisonous_message_among_a_hundred_is_refused_alone() {
 #[test]
 fn a_batch_that_is_too_large_for_its_main_server_is_halved_and_nobody_is_refused() {
     const SENDERS: u64 = 20;
-    let upstream = "[upstream]\nin_flight = 1\ntimeout = '2m'\nretry_for = '2m'";
+    let upstream = "[upstream]\nin_flight = 1\nwaiting_time = '2m'\ntimeout = '2m'\nretry_for = '2m'";
     let few = options()
         .proxy_config(upstream)
         .main_server_config("[requests]\nitems = 3")

@@ -16,8 +16,10 @@ pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A stack of one proxy, one main server and one worker that every test may use and none may break.
 pub(crate) fn shared_stack() -> &'static Stack {
-    // no claim here is about time, and a machine that starts ten stacks at once takes long for a large batch
-    const PATIENT: &str = "[upstream]\ntimeout = '25s'\nretry_for = '25s'";
+    // no claim here is about time, and a machine that starts ten stacks at once takes long for a large batch; and who
+    // asks two hundred times why it is refused is slowed elsewhere (`slowed`)
+    const PATIENT: &str =
+        "[upstream]\nwaiting_time = '25s'\ntimeout = '25s'\nretry_for = '25s'\n[refusals]\nper_second = 0";
     static STACK: LazyLock<Stack> =
         LazyLock::new(|| Stack::start(options().proxy_config(PATIENT)).expect("the shared stack starts"));
     &STACK

@@ -205,7 +205,8 @@ mod tests {
     #[test]
     fn a_filter_that_is_null_is_no_wish_for_all() {
         for name in ["queue", "client_id", "since", "until", "reason", "message_ids", "limit", "per_second"] {
-            let asked = format!(r#"{{"reason": "refused", "{name}": null}}"#).replace(r#""reason": "refused", "reason""#, r#""reason""#);
+            let asked = format!(r#"{{"reason": "refused", "{name}": null}}"#)
+                .replace(r#""reason": "refused", "reason""#, r#""reason""#);
             assert!(serde_json::from_str::<Acted>(&asked).is_err(), "{asked}");
         }
     }
@@ -213,7 +214,8 @@ mod tests {
     #[test]
     fn a_rate_that_no_clock_can_keep_is_refused() {
         for rate in ["0", "-1", "5e-324", "0.0009"] {
-            let asked: Acted = serde_json::from_str(&format!(r#"{{"all": true, "per_second": {rate}}}"#)).unwrap();
+            let asked: Acted =
+                serde_json::from_str(&format!(r#"{{"all": true, "per_second": {rate}}}"#)).unwrap();
             assert!(asked.which(2).is_err(), "{rate}");
         }
     }

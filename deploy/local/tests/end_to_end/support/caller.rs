@@ -67,6 +67,13 @@ impl Caller {
         Self { config: Arc::new(config) }
     }
 
+    /// The same, agreeing on this protocol (RFC 7301).
+    pub(crate) fn speaking(self, protocol: &[u8]) -> Self {
+        let mut config = (*self.config).clone();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Self { config: Arc::new(config) }
+    }
+
     /// Connects to `https://localhost:PORT`, the handshake completed. Sessions of earlier calls are resumed.
     pub(crate) fn connect(&self, url: &str) -> io::Result<Call> {
         let socket = TcpStream::connect(url.strip_prefix("https://").unwrap())?;
@@ -112,8 +119,25 @@ impl Call {
         self.stream.get_mut().flush()
     }
 
-    /// Reads one answer.
+    /// Reads so many bytes.
+    pub(crate) fn read(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut read = vec![0; bytes];
+        self.stream.read_exact(&mut read)?;
+        Ok(read)
+    }
+
+    /// Reads one answer, whatever interim ones come before it.
     pub(crate) fn answer(&mut self) -> io::Result<(u16, String)> {
+        let (mut status, mut length) = (0, 0);
+        while status < 200 {
+            (status, length) = self.head()?;
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        Ok((status, String::from_utf8(body).unwrap()))
+    }
+
+    fn head(&mut self) -> io::Result<(u16, usize)> {
         let (mut status, mut length) = (0, 0);
         loop {
             let mut line = String::new();
@@ -121,17 +145,14 @@ impl Call {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let line = line.trim_end().to_ascii_lowercase();
-            if let Some(rest) = line.strip_prefix("http/1.1 ") {
-                status = rest[..3].parse().unwrap();
+            if let Some(rest) = line.strip_prefix("http/1.") {
+                status = rest[2..5].parse().unwrap();
             } else if let Some(bytes) = line.strip_prefix("content-length: ") {
                 length = bytes.parse().unwrap();
             } else if line.is_empty() {
-                break;
+                return Ok((status, length));
             }
         }
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body)?;
-        Ok((status, String::from_utf8(body).unwrap()))
     }
 
     /// Waits until the other end closes the connection; answers what it still sent.

@@ -1,0 +1,126 @@
+//! One request, from its head to the end of its answer: it has an id, memory, and counts as being answered until the
+//! last byte of its answer was handed to the connection.
+//!
+//! In: what hyper parsed. Out: what the router answers, and what it left of the body. Refused, by [`keep_bounds`]:
+//! heads beyond the bounds or with two readings, a connection too many, a request that there is no memory for.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Extension,
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderValue, Request, Version, header};
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use super::{
+    Connection,
+    activity::InFlight,
+    body::{Unread, WatchedBody},
+    head::{Breach, check_head, size_of},
+    memory::Held,
+    metrics::Bound,
+};
+use crate::wire::Code;
+
+/// What a request is known by, from its arrival on. Made here: a caller's own could be forged or repeated.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestId(pub Uuid);
+
+/// Whether there was memory for the request.
+#[derive(Debug, Clone, Copy)]
+struct HasMemory(bool);
+
+/// Passes one request on, with the connection it came on; answers what was left of its body, too.
+pub(super) async fn answer(
+    connection: Arc<Connection>,
+    router: Router,
+    request: Request<Incoming>,
+) -> (Response, Unread) {
+    let in_flight = connection.begin();
+    let (mut parts, body) = request.into_parts();
+    let held = connection.hold(size_of(&parts));
+    parts.extensions.insert(HasMemory(held.is_some()));
+    parts.extensions.insert(RequestId(Uuid::now_v7()));
+    parts.extensions.insert(connection.clone());
+    let held = Arc::new(held.unwrap_or_else(|| connection.hold_nothing()));
+    let (body, unread) = WatchedBody::new(body, connection, held.clone());
+    let Ok(response) = router.oneshot(Request::from_parts(parts, Body::new(body))).await;
+    let response = response.map(|body| Body::new(Answering { body, _in_flight: in_flight, _held: held }));
+    (response, unread)
+}
+
+/// The layer that every router of a door has: refuses a request before anything is made of it. It stands behind those
+/// that refuse certificates, whose holders are to hear of that whatever else is wrong.
+pub async fn keep_bounds(
+    Extension(connection): Extension<Arc<Connection>>,
+    Extension(RequestId(id)): Extension<RequestId>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let Err(Breach { bound, problem }) = check(&connection, &head) else {
+        return next.run(Request::from_parts(head, body)).await;
+    };
+    connection.reached(bound);
+    let mut response = problem.of_request(id).into_response();
+    // Over HTTP/1.1 the sender is read no further, lest the rest be taken for another request.
+    if head.version <= Version::HTTP_11 || bound == Bound::ConnectionsPerClient {
+        if head.version <= Version::HTTP_11 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        connection.close();
+    }
+    response
+}
+
+fn check(connection: &Connection, head: &http::request::Parts) -> Result<(), Breach> {
+    let limits = connection.limits();
+    if connection.is_one_too_many() {
+        let most = limits.connections_per_client;
+        let text = format!("{most} connections with this certificate are open; use those, or close some");
+        return Err(Breach::of(Bound::ConnectionsPerClient, Code::TooManyConnections, text));
+    }
+    check_head(head, limits)?;
+    if head.extensions.get::<HasMemory>().is_some_and(|has| has.0) {
+        return Ok(());
+    }
+    let text = "too many requests are being answered, of all or of you; try again later";
+    Err(Breach::of(Bound::Memory, Code::Overloaded, text))
+}
+
+/// An answer's body, with what its request holds until it was handed over.
+struct Answering {
+    body: Body,
+    _in_flight: InFlight,
+    _held: Arc<Held>,
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        HttpBody::size_hint(&self.body)
+    }
+}

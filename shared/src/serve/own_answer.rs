@@ -1,0 +1,89 @@
+//! The answers that hyper gives by itself, made into problems.
+//!
+//! hyper answers what is no HTTP/1.1 request with 400, 414 or 431, without a body, and then ends the connection; no
+//! handler hears of it, and no option changes it. In: the bytes that hyper writes. Out: where in them such an answer
+//! begins, if they end with one, and what is sent instead. Answers of ours never look so: each 4xx has a body.
+
+use uuid::Uuid;
+
+use super::metrics::Bound;
+use crate::wire::{Code, Problem};
+
+/// hyper's is shorter: a status line, `content-length`, `date`, perhaps `connection`.
+const LONGEST: usize = 200;
+
+/// An answer to be sent in the place of hyper's.
+#[derive(Debug)]
+pub(super) struct OwnAnswer {
+    pub(super) bytes: Vec<u8>,
+    pub(super) code: Code,
+    pub(super) bound: Bound,
+    pub(super) request_id: Uuid,
+}
+
+/// Where hyper's own answer begins, and its status; only at the end, for nothing follows it.
+pub(super) fn find(bytes: &[u8]) -> Option<(usize, u16)> {
+    if !bytes.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let tail = bytes.len().saturating_sub(LONGEST);
+    let begin = tail + bytes[tail..].windows(9).rposition(|window| window == b"HTTP/1.1 ")?;
+    let head = std::str::from_utf8(&bytes[begin..]).ok()?;
+    let status = head.get(9..12)?.parse().ok().filter(|status| matches!(status, 400 | 414 | 431))?;
+    let empty = head.contains("\r\ncontent-length: 0\r\n") && !head.contains("\r\ncontent-type:");
+    empty.then_some((begin, status))
+}
+
+impl OwnAnswer {
+    pub(super) fn instead_of(status: u16) -> Self {
+        let (code, bound, detail) = match status {
+            414 => (Code::UriTooLong, Bound::TargetBytes, "the target is longer than any that is read here"),
+            431 => (Code::HeadTooLarge, Bound::HeadBytes, "the head is larger than any that is read here"),
+            _ => (Code::InvalidRequest, Bound::Malformed, "this is no HTTP/1.1 request (RFC 9112)"),
+        };
+        let request_id = Uuid::now_v7();
+        let body = Problem::new(code, detail).of_request(request_id).to_json().to_string();
+        let reason = code.status();
+        let bytes = format!(
+            "HTTP/1.1 {reason}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+             x-request-id: {request_id}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        Self { bytes: bytes.into_bytes(), code, bound, request_id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_empty_refusal_at_the_end_is_hypers_own() {
+        let own = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\ndate: now\r\n\r\n";
+        assert_eq!(find(own.as_bytes()), Some((0, 400)));
+        let earlier = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        assert_eq!(find(format!("{earlier}{own}").as_bytes()), Some((earlier.len(), 400)));
+        for ours in [
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 7\r\n\r\n",
+            "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n{}",
+            "\r\n\r\n",
+        ] {
+            assert_eq!(find(ours.as_bytes()), None, "{ours:?}");
+        }
+    }
+
+    #[test]
+    fn it_is_a_problem_with_a_request_id() {
+        for (status, code) in [(400, "invalid_request"), (414, "uri_too_long"), (431, "head_too_large")] {
+            let answer = String::from_utf8(OwnAnswer::instead_of(status).bytes).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+            assert_eq!(problem["code"], code);
+            assert!(head.contains(problem["request_id"].as_str().unwrap()), "{head}");
+        }
+    }
+}
