@@ -6,6 +6,7 @@
 //! same).
 
 mod fair_queue;
+mod pace;
 mod batch;
 mod dispatch;
 mod refused;
@@ -81,9 +82,9 @@ impl Forward {
         metrics: Arc<Metrics>,
         shutdown: &Shutdown,
     ) -> Self {
-        let queue = Arc::new(FairQueue::new(config.waiting, config.waiting_time.0));
+        let queue = Arc::new(FairQueue::new(config));
         shutdown.spawn("shed", dispatch::shed(queue.clone()));
-        let dispatcher = dispatch::Dispatcher::new(config, queue.clone(), upstreams.clone(), metrics.clone());
+        let dispatcher = dispatch::Dispatcher::new(queue.clone(), upstreams.clone(), metrics.clone());
         shutdown.spawn("dispatch", dispatcher.run(shutdown.clone()));
         Self { queue, upstreams, retry_for: config.retry_for.0, metrics }
     }

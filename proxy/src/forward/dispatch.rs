@@ -1,4 +1,4 @@
-//! Adaptive batching: a batch leaves at once while few are in flight, else messages collect.
+//! Adaptive batching: what waits leaves as one batch when it is worth the way (`pace`), and comes back with its answers.
 //!
 //! A batch that got no answer is sent again, to the next main server, until its messages' time is over.
 //! Resending is safe whichever server stored it: the ids were minted here, and a stored id is answered
@@ -10,19 +10,16 @@ use shared::{
     shutdown::Shutdown,
     wire::submit::{SubmitOutcome, SubmitResponse, SubmitResult, SubmittedMessage},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, error};
 
 use super::{
     Waiting,
     batch::drop_answered,
-    fair_queue::{Bounds, FairQueue},
+    fair_queue::{FairQueue, Place},
     upstream::{Unanswered, Upstreams},
 };
-use crate::{config, metrics::Metrics};
+use crate::metrics::Metrics;
 
 /// Between attempts, once every main server has been tried.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
@@ -32,8 +29,6 @@ const SHED_PART: u32 = 4;
 
 pub(super) struct Dispatcher {
     queue: Arc<FairQueue>,
-    places: Arc<Semaphore>,
-    bounds: Bounds,
     sender: Sender,
 }
 
@@ -45,24 +40,19 @@ struct Sender {
 
 impl Dispatcher {
     pub(super) fn new(
-        config: &config::Upstream,
         queue: Arc<FairQueue>,
         upstreams: Arc<Upstreams>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             queue,
-            places: Arc::new(Semaphore::new(config.in_flight * config.servers.len())),
-            bounds: Bounds { messages: config.batch_messages, bytes: config.batch_bytes.0 },
             sender: Sender { upstreams, metrics },
         }
     }
 
     /// Runs until nobody can submit any more, which is after the last connection has ended.
     pub(super) async fn run(self, shutdown: Shutdown) {
-        // A place first, then the messages: they keep collecting until a batch can really leave.
-        while let Ok(place) = self.places.clone().acquire_owned().await {
-            let Some(batch) = self.queue.collect(self.bounds).await else { break };
+        while let Some((batch, place)) = self.queue.collect().await {
             self.sender.metrics.batch_messages.observe(usize_to_f64(batch.len()));
             // the one that waited longest is not known without looking at all; the first one tells enough
             let waited = batch.first().map_or(Duration::ZERO, |first| first.since.elapsed());
@@ -75,7 +65,7 @@ impl Dispatcher {
 impl Sender {
     /// Sends a batch to its end. One that a main server refuses as a whole, for its size or its shape, is halved
     /// until the message at fault stands alone: it is rejected, and its neighbours are stored.
-    async fn send(self, batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
+    async fn send(self, batch: Vec<Waiting>, _place: Place) {
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
             let mut refused = self.send_part(part).await;
@@ -143,7 +133,7 @@ impl Sender {
 
 /// Refuses what has waited too long, also while no batch leaves, until nothing will come any more.
 pub(super) async fn shed(queue: Arc<FairQueue>) {
-    while queue.shed_late() {
+    while queue.look_after() {
         sleep(queue.patience() / SHED_PART).await;
     }
 }

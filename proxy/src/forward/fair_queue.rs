@@ -12,14 +12,15 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use shared::identity::Name;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{TooLate, Waiting};
+use super::{TooLate, Waiting, pace::Pace};
+use crate::config;
 
 /// Of the time that a message may wait, in a standing queue.
 const STANDING_PART: u32 = 20;
@@ -35,8 +36,9 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 pub(super) struct FairQueue {
     queues: Mutex<Queues>,
-    /// Something arrived, or nothing will any more.
+    /// Enough arrived for a batch, a batch is back, or nothing will arrive any more.
     changed: Notify,
+    bounds: Bounds,
     places: usize,
     /// How long a message may wait.
     longest: Duration,
@@ -62,8 +64,13 @@ struct Queues {
     empty_at: Instant,
     /// Something was refused then, for waiting too long.
     shed_at: Option<Instant>,
+    pace: Pace,
     closed: bool,
 }
+
+/// A place on the way, for as long as its batch needs it.
+#[derive(Debug)]
+pub(super) struct Place(Arc<FairQueue>);
 
 /// A message, and until when it may wait.
 #[derive(Debug)]
@@ -73,17 +80,25 @@ struct Timed {
 }
 
 impl FairQueue {
-    /// With room for so many messages, each for so long.
-    pub(super) fn new(places: usize, longest: Duration) -> Self {
+    /// With the room, the time and the bounds of `[upstream]`.
+    pub(super) fn new(config: &config::Upstream) -> Self {
+        let servers = config.servers.len();
         let queues = Queues {
             turns: VecDeque::new(),
             of_clients: HashMap::new(),
             waiting: 0,
             empty_at: Instant::now(),
             shed_at: None,
+            pace: Pace::new(config.in_flight * servers, servers),
             closed: false,
         };
-        Self { queues: Mutex::new(queues), changed: Notify::new(), places, longest }
+        Self {
+            queues: Mutex::new(queues),
+            changed: Notify::new(),
+            bounds: Bounds { messages: config.batch_messages, bytes: config.batch_bytes.0 },
+            places: config.waiting,
+            longest: config.waiting_time.0,
+        }
     }
 
     /// How long a message may wait in a standing queue.
@@ -118,42 +133,51 @@ impl FairQueue {
         }
         let timed = Timed { waiting, until: now + patience };
         queues.of_clients.entry(client).or_default().push_back(timed);
+        let enough = queues.is_enough(self.bounds, now);
         drop(queues);
-        self.changed.notify_one();
+        if enough {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 
-    /// Waits for a message and takes whatever else waits already, within bounds. `None` when there will be no
+    /// Waits until a batch may leave (see [`Pace`]) and takes whatever waits, within bounds. `None` when there will be no
     /// more.
-    ///
-    /// No timer: a lone message is sent at once, and under load the batch is what arrived while the earlier
-    /// ones were on their way.
-    pub(super) async fn collect(&self, bounds: Bounds) -> Option<Vec<Waiting>> {
+    pub(super) async fn collect(self: &Arc<Self>) -> Option<(Vec<Waiting>, Place)> {
         loop {
             let (batch, late, closed) = {
                 let mut queues = self.lock();
-                let (batch, late) = queues.take(bounds, Instant::now());
-                (batch, late, queues.closed)
+                let now = Instant::now();
+                let enough = queues.is_enough(self.bounds, now);
+                let (batch, late) = if enough { queues.take(self.bounds, now) } else { Default::default() };
+                if !batch.is_empty() {
+                    queues.pace.left(batch.len(), now);
+                }
+                (batch, late, queues.closed && queues.waiting == 0)
             };
             refuse(late);
             if !batch.is_empty() {
-                return Some(batch);
+                return Some((batch, Place(self.clone())));
             }
             if closed {
                 return None;
             }
-            // A push since the lock was released has left a permit.
+            // Whatever changed since the lock was released has left a permit.
             self.changed.notified().await;
         }
     }
 
-    /// Refuses what has waited too long; false when nothing will be pushed any more.
-    pub(super) fn shed_late(&self) -> bool {
-        let (late, closed) = {
-            let mut queues = self.lock();
-            (queues.take_late(Instant::now()), queues.closed)
+    /// Refuses what has waited too long, and sees whether what waits has waited long enough for company; false when
+    /// nothing will be pushed any more.
+    pub(super) fn look_after(&self) -> bool {
+        let (late, enough, closed) = {
+            let (mut queues, now) = (self.lock(), Instant::now());
+            (queues.take_late(now), queues.is_enough(self.bounds, now), queues.closed)
         };
         refuse(late);
+        if enough {
+            self.changed.notify_one();
+        }
         !closed
     }
 
@@ -169,6 +193,19 @@ impl FairQueue {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        let enough = {
+            let mut queues = self.0.lock();
+            queues.pace.back();
+            queues.is_enough(self.0.bounds, Instant::now())
+        };
+        if enough {
+            self.0.changed.notify_one();
+        }
+    }
+}
+
 fn refuse(late: Vec<Waiting>) {
     for waiting in late {
         // its client may have gone away
@@ -177,6 +214,12 @@ fn refuse(late: Vec<Waiting>) {
 }
 
 impl Queues {
+    /// Whether a batch may leave. What fills one does not wait for company, nor does anybody when no more can come.
+    fn is_enough(&self, bounds: Bounds, now: Instant) -> bool {
+        let Some(enough) = self.pace.enough(now) else { return false };
+        self.waiting > 0 && (self.closed || self.waiting >= enough.min(bounds.messages))
+    }
+
     /// Whether the queue stands, and does not only hold a burst.
     fn stands(&self, longest: Duration, now: Instant) -> bool {
         let filled_for = now.saturating_duration_since(self.empty_at);
@@ -253,6 +296,23 @@ mod tests {
 
     const ALL: Bounds = Bounds { messages: 1000, bytes: 1000 };
 
+    /// With so many places, and so long to wait in them.
+    fn fair_queue(places: usize, longest: Duration, bounds: Bounds) -> Arc<FairQueue> {
+        let config = config::Upstream {
+            servers: vec!["https://localhost:1".parse().unwrap()],
+            batch_messages: bounds.messages,
+            batch_bytes: shared::config::ByteSize(bounds.bytes),
+            waiting: places,
+            waiting_time: shared::config::Span(longest),
+            ..config::Upstream::default()
+        };
+        Arc::new(FairQueue::new(&config))
+    }
+
+    async fn collected(queue: &Arc<FairQueue>) -> String {
+        texts(&queue.collect().await.unwrap().0)
+    }
+
     /// Longer than any of these tests.
     const LONG: Duration = Duration::from_mins(10);
 
@@ -282,48 +342,60 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_takes_one_message_of_each_client_in_turn() {
-        let queue = FairQueue::new(100, LONG);
-        for (client, text) in [("a", "1"), ("a", "2"), ("a", "3"), ("b", "4"), ("c", "5"), ("b", "6")] {
+        let queue = fair_queue(100, LONG, Bounds { messages: 4, bytes: 1000 });
+        for (client, text) in [("a", "1"), ("a", "2"), ("b", "3"), ("a", "4"), ("c", "5"), ("b", "6")] {
             queue.push(waiting(client, text, 1)).unwrap();
         }
-        let two = Bounds { messages: 2, bytes: 1000 };
-        assert_eq!(texts(&queue.collect(two).await.unwrap()), "14");
-        // the turn is c's, not a's again
-        assert_eq!(texts(&queue.collect(ALL).await.unwrap()), "5263");
+        assert_eq!(collected(&queue).await, "1352");
+        assert_eq!(collected(&queue).await, "64");
     }
 
     #[tokio::test]
     async fn a_message_that_does_not_fit_is_the_first_of_the_next_batch() {
-        let queue = FairQueue::new(100, LONG);
+        let queue = fair_queue(100, LONG, ALL);
         for (text, bytes) in [("1", 600), ("2", 600), ("3", 5000), ("4", 1)] {
             queue.push(waiting("a", text, bytes)).unwrap();
         }
         for expected in ["1", "2", "3", "4"] {
-            assert_eq!(texts(&queue.collect(ALL).await.unwrap()), expected);
+            assert_eq!(collected(&queue).await, expected);
         }
     }
 
     #[test]
     fn one_client_never_takes_the_last_place_of_the_others() {
-        let queue = FairQueue::new(100, LONG);
+        let queue = fair_queue(100, LONG, ALL);
         let taken_by =
             |client: &str| (0..100).filter(|_| queue.push(waiting(client, "x", 1)).is_ok()).count();
         assert_eq!([taken_by("a"), taken_by("b"), taken_by("c")], [50, 25, 13]);
-        assert_eq!(FairQueue::new(1, LONG).push(waiting("a", "x", 1)), Ok(()));
+        assert_eq!(fair_queue(1, LONG, ALL).push(waiting("a", "x", 1)), Ok(()));
     }
 
     #[tokio::test]
     async fn a_closed_queue_is_emptied_and_then_ends() {
-        let queue = FairQueue::new(100, LONG);
+        let queue = fair_queue(100, LONG, ALL);
         queue.push(waiting("a", "1", 1)).unwrap();
         queue.close();
-        assert_eq!(texts(&queue.collect(ALL).await.unwrap()), "1");
-        assert!(queue.collect(ALL).await.is_none());
+        assert_eq!(collected(&queue).await, "1");
+        assert!(queue.collect().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn beside_a_batch_on_the_way_another_waits_for_company() {
+        let queue = fair_queue(100, LONG, ALL);
+        for text in ["1", "2"] {
+            queue.push(waiting("a", text, 1)).unwrap();
+        }
+        let (first, place) = queue.collect().await.unwrap();
+        assert_eq!(texts(&first), "12");
+        queue.push(waiting("a", "3", 1)).unwrap();
+        assert!(!queue.lock().is_enough(ALL, Instant::now()));
+        drop(place);
+        assert_eq!(collected(&queue).await, "3", "one was back");
     }
 
     #[test]
     fn a_burst_may_wait_and_what_waited_too_long_is_refused_in_its_order() {
-        let queue = FairQueue::new(100, Duration::from_secs(2));
+        let queue = fair_queue(100, Duration::from_secs(2), ALL);
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
         for (client, text, millis) in [("a", "1", 0), ("a", "2", 500), ("b", "3", 1000)] {
@@ -339,7 +411,7 @@ mod tests {
 
     #[test]
     fn in_a_queue_that_stands_a_message_may_wait_a_twentieth_of_the_time() {
-        let queue = FairQueue::new(1000, Duration::from_secs(2));
+        let queue = fair_queue(1000, Duration::from_secs(2), ALL);
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
         // each client sends every 50 ms and one message leaves: more comes in than goes out, as in an overload
@@ -365,7 +437,7 @@ mod tests {
 
     #[test]
     fn whoever_comes_after_one_that_waited_too_long_is_refused_at_once_and_nobody_else() {
-        let queue = FairQueue::new(1000, Duration::from_secs(2));
+        let queue = fair_queue(1000, Duration::from_secs(2), ALL);
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
         queue.push(waiting_since("a", "1", 1, at(0))).unwrap();
@@ -384,13 +456,13 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waited_too_long_is_told_so_although_no_batch_leaves() {
-        let queue = FairQueue::new(100, Duration::from_millis(100));
+        let queue = fair_queue(100, Duration::from_millis(100), ALL);
         let (reply, answer) = oneshot::channel();
         let since = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
         queue.push(Waiting { reply, ..waiting_since("a", "1", 1, since) }).unwrap();
-        assert!(queue.shed_late());
+        assert!(queue.look_after());
         assert_eq!(answer.await.unwrap().unwrap_err(), TooLate);
         queue.close();
-        assert!(!queue.shed_late());
+        assert!(!queue.look_after());
     }
 }
