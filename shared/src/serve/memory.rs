@@ -9,6 +9,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+/// A head is there as the frames it came in, as fields, and while it is taken apart.
+const HEAD_COPIES: usize = 3;
 /// Of a body, so much is set aside when its head is there, or its length if that is less; more is taken as it comes.
 const SET_ASIDE: usize = 64 * 1024;
 /// What a request costs besides its bytes: its task, its place in HTTP/2, the layers it is in. About what was measured.
@@ -44,7 +46,7 @@ impl Memory {
         let body = body.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(SET_ASIDE).min(SET_ASIDE);
         let mut held = self.hold_nothing(share);
         *held.ahead.get_mut() = body;
-        held.take(REQUEST + head + body).then_some(held)
+        held.take(REQUEST + HEAD_COPIES * head + body).then_some(held)
     }
 
     /// None yet.
@@ -103,7 +105,7 @@ mod tests {
         drop(of_b);
         let request = memory.hold(&a, 100, Some(1000)).unwrap();
         assert!(request.grow(600) && request.grow(600));
-        assert_eq!(memory.taken.load(Relaxed), REQUEST + 100 + 1200);
+        assert_eq!(memory.taken.load(Relaxed), REQUEST + 300 + 1200);
         drop(request);
         assert_eq!(memory.taken.load(Relaxed), 0);
         assert_eq!([a, b, c].map(|share| share.load(Relaxed)), [0; 3]);
