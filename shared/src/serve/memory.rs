@@ -42,11 +42,16 @@ impl Memory {
     }
 
     /// Memory for a request with such a head, and a body of such a length, if it has one that is known.
-    pub(super) fn hold(self: &Arc<Self>, share: &Share, head: usize, body: Option<u64>) -> Option<Held> {
-        let body = body.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(SET_ASIDE).min(SET_ASIDE);
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        share: &Share,
+        of_head: usize,
+        of_body: Option<u64>,
+    ) -> Option<Held> {
+        let body = of_body.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(SET_ASIDE).min(SET_ASIDE);
         let mut held = self.hold_nothing(share);
         *held.ahead.get_mut() = body;
-        held.take(REQUEST + HEAD_COPIES * head + body).then_some(held)
+        held.take(REQUEST + HEAD_COPIES * of_head + body).then_some(held)
     }
 
     /// None yet.

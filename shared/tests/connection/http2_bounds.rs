@@ -47,16 +47,17 @@ impl Peer {
 
     /// Sends, as far as the other end takes it.
     async fn send(&mut self, bytes: &[u8]) {
-        let _ = timeout(NEVER, self.stream.write_all(bytes)).await.expect("it takes them or closes");
+        let sent = timeout(NEVER, self.stream.write_all(bytes)).await;
+        assert!(sent.is_ok(), "it neither takes them nor closes");
     }
 
     /// The next frame: its kind, its stream, its payload. None at the end.
     async fn frame(&mut self) -> Option<(u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
-        timeout(NEVER, self.stream.read_exact(&mut head)).await.expect("it is answered").ok()?;
+        timeout(NEVER, self.stream.read_exact(&mut head)).await.unwrap().ok()?;
         let number = |bytes: &[u8]| bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
         let mut payload = vec![0; number(&head[..3]) as usize];
-        timeout(NEVER, self.stream.read_exact(&mut payload)).await.expect("it is answered").ok()?;
+        timeout(NEVER, self.stream.read_exact(&mut payload)).await.unwrap().ok()?;
         Some((head[3], number(&head[5..]), payload))
     }
 
