@@ -18,6 +18,7 @@ mod bad_input;
 mod unusual_input;
 mod hygiene;
 mod abuse;
+mod limits;
 mod idempotency;
 mod batch;
 mod status;
