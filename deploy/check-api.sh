@@ -6,10 +6,12 @@ set -eu
 cd "$(dirname "$0")/.."
 
 examples=${EXAMPLES:-50} seed=${SEED:-1}
-home=$PWD/.local/check-api
+tree=$PWD home=$PWD/.local/check-api
 state=$home/state
 python=$home/venv/bin/python
 mkdir -p "$home"
+exec 9>"$home/lock"
+flock --nonblock 9 || { echo "another check-api.sh is running in $home" >&2; exit 1; }
 
 # a private place for schemathesis, made anew when another version is asked for
 if ! cmp -s deploy/check-api/requirements.txt "$home/venv/requirements.txt"; then
@@ -23,7 +25,7 @@ cargo build --locked --package local --package certs
 rm -rf "$state"
 env -u DATABASE_URL target/debug/portcullis-local up --state "$state" >"$home/stack.log" 2>&1 &
 stack=$!
-trap 'kill "$stack" 2>/dev/null; wait "$stack" || true' EXIT
+trap 'kill "$stack" 2>/dev/null || true; wait "$stack" || true' EXIT
 trap 'exit 1' HUP INT TERM
 until [ -e "$state/stack.json" ]; do
     kill -0 "$stack" 2>/dev/null || { cat "$home/stack.log" >&2; exit 1; }
@@ -45,8 +47,9 @@ target/debug/portcullis-certs --dir "$(of_stack pki)" --database-url "$(of_stack
 operator=$(of_stack pki)/services/operator/check/check
 
 # Nobody but the tests leases: some messages that wait, and some dead letters, so that there is something to be shown.
-kill -STOP "$(of_stack worker pid)"
-trap 'kill -CONT "$(of_stack worker pid)"; kill "$stack" 2>/dev/null; wait "$stack" || true' EXIT
+frozen=$(of_stack worker pid)
+kill -STOP "$frozen"
+trap 'kill -CONT "$frozen" 2>/dev/null || true; kill "$stack" 2>/dev/null || true; wait "$stack" || true' EXIT
 MESSAGE_ID=
 for _ in 1 2 3 4 5 6; do
     MESSAGE_ID=$(ask "$client" "$clients/api/v1/messages" '{"sender_number": "+1234567890", "message_body": "Hello"}' |
@@ -70,10 +73,11 @@ try() { # try DOCUMENT URL FURTHER OPTIONS…
     document=$1 url=$2
     shift 2
     echo "== $document at $url"
-    SCHEMATHESIS_HOOKS=hooks PYTHONPATH=deploy/check-api PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=$home/hypothesis \
-        "$home/venv/bin/st" --config-file deploy/check-api/schemathesis.toml run "docs/openapi/$document.json" --url "$url" \
+    # from its own folder: it leaves files where it runs
+    (cd "$home" && SCHEMATHESIS_HOOKS=hooks PYTHONPATH=$tree/deploy/check-api PYTHONDONTWRITEBYTECODE=1 \
+        "$home/venv/bin/st" --config-file "$tree/deploy/check-api/schemathesis.toml" run "$tree/docs/openapi/$document.json" --url "$url" \
         --phases examples,coverage,fuzzing --max-examples "$examples" --seed "$seed" --generation-database none \
-        --continue-on-failure --request-timeout 40 --warnings off --no-color "$@" || faults=1
+        --continue-on-failure --request-timeout 40 --warnings off --no-color "$@") || faults=1
 }
 as() { # as CERTIFICATE: the options that show it
     echo "--tls-verify $(of_stack ca) --request-cert $1.crt --request-cert-key $1.key"
@@ -82,6 +86,7 @@ as() { # as CERTIFICATE: the options that show it
 try proxy "$clients" $(as "$client")
 try main_server "$workers" $(as "$worker") --exclude-tag operator
 try main_server "$workers" $(as "$operator") --exclude-tag worker
+kill -CONT "$frozen"
 for process in proxy main_server worker; do
     try management "$(of_stack "$process" management)"
 done

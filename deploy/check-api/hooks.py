@@ -5,6 +5,7 @@ In: a generated request. Out: the same, as a caller would send it who has read t
 
 import json
 import os
+import uuid
 
 import schemathesis
 
@@ -39,11 +40,14 @@ def map_case(context, case):
     # nobody is waited for: nothing comes
     if operation == "lease" and isinstance(case.body, dict) and case.body.get("wait_seconds") in range(31):
         case.body["wait_seconds"] = 0
-    # a batch has one key as a whole or a key for each message, and no schema reaches from a header into a body
-    if operation == "submitBatch" and "Idempotency-Key" in (case.headers or {}) and isinstance(case.body, list):
+    if operation == "submitBatch" and isinstance(case.body, list):
+        keyed = "Idempotency-Key" in (case.headers or {})
         for item in case.body:
-            if isinstance(item, dict):
-                item.pop("idempotency_key", None)
+            key = item.pop("idempotency_key", None) if isinstance(item, dict) else None
+            # one key as a whole or a key for each, and no schema reaches from a header into a body;
+            # a key of its own, or the next batch would use it for another message
+            if key is not None and not keyed:
+                item["idempotency_key"] = key[:200] + uuid.uuid4().hex if isinstance(key, str) else key
     # every other time an id that is there
     known = {"status": "MESSAGE_ID", "showDeadLetter": "DEAD_LETTER_ID"}.get(operation)
     if known and len(str(case.path_parameters)) % 2 == 0:

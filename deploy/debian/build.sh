@@ -10,5 +10,5 @@ if ! [ -x "$tools/bin/cargo-deb" ]; then
 fi
 cargo build --release --locked --package proxy --package main_server --package worker --package certs
 for package in proxy main_server worker certs; do
-    "$tools/bin/cargo-deb" --no-build --locked --package "$package" --output target/debian/
+    "$tools/bin/cargo-deb" --no-build --strip --locked --package "$package" --output target/debian/
 done

@@ -33,6 +33,14 @@ for unit in *.service; do
     }
     echo "$said" | tail -n 1
 done
+# A process may have as many files open as all of its doors may have connections, by the reference configuration.
+above() { # above UNIT CONFIGURATION DOORS
+    most=$(sed -n 's/^LimitNOFILE=//p' "$1")
+    connections=$(sed -n 's/^connections = \([0-9]*\).*/\1/p' "../config/$2")
+    [ "$most" -gt $((connections * $3)) ] || { echo "$1: LimitNOFILE=$most is not above $3 x $connections" >&2; faults=1; }
+}
+above portcullis-proxy.service proxy.toml 1
+above portcullis-server.service main_server.toml 2
 for unit in *.service *.timer; do
     said=$(systemd-analyze verify --man=no --root="$root" "$unit" 2>&1) || faults=1
     # it may complain and still answer 0

@@ -15,7 +15,8 @@ use shared::{
     serve::{Connections, Door, DoorMetrics},
     shutdown::Shutdown,
     tls::{
-        BundleKind, ClientVerifier, Gate, Handshake, OwnCertificates, TrustBundle, crl::RevocationLists, door_tls,
+        BundleKind, ClientVerifier, Gate, Handshake, OwnCertificates, TrustBundle, crl::RevocationLists,
+        door_tls,
     },
 };
 use tokio::sync::watch;

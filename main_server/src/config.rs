@@ -184,7 +184,7 @@ impl Default for KeyringConfig {
 impl Default for QueueConfig {
     fn default() -> Self {
         Self {
-            writers: 2,
+            writers: 1,
             commit_messages: 2000,
             commit_bytes: ByteSize::kib(4096),
             waiting_batches: 128,

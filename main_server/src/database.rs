@@ -1,9 +1,11 @@
 //! The pool of Postgres connections, and what each of them must promise before it is used.
 //!
 //! In: `[database]`. Out: connections that commit durably and give up in time. Refused: a cluster that
-//! could lose an acknowledged message (`fsync` or `full_page_writes` off), a schema older than this binary.
+//! could lose an acknowledged message (`fsync` or `full_page_writes` off), a pooler that mixes sessions, a schema
+//! older than this binary.
 
 mod migrate;
+mod pooler;
 mod pool_metrics;
 
 use std::{borrow::Cow, str::FromStr as _, time::Duration};
@@ -56,6 +58,7 @@ pub async fn open(config: &DatabaseConfig) -> anyhow::Result<Database> {
         .context("database.url")?
         .application_name("portcullis-server");
     let mut first = first_connection(&options, config.start_timeout.0).await?;
+    pooler::refuse(&mut first, &options, config.start_timeout.0).await?;
     prepare(&mut first, config.statement_timeout.0).await?;
     migrate::check_applied(&mut first).await?;
     first.close().await.context("the database closed the first connection")?;

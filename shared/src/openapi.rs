@@ -5,6 +5,7 @@ use axum::response::IntoResponse;
 use http::{HeaderValue, header};
 
 /// Answers with a document.
+#[must_use]
 pub fn serve(document: &'static str) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], document)
 }

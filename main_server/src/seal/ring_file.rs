@@ -92,13 +92,21 @@ pub(super) fn read(file: &Path) -> Result<Zeroizing<String>, String> {
         format!("cannot be read: {error} (make one with `portcullis-server new-keyring`)")
     })?;
     // Of the opened file, not of the path: the two could differ by now.
-    let mode = opened.metadata().map_err(|error| error.to_string())?.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let metadata = opened.metadata().map_err(|error| error.to_string())?;
+    let mode = metadata.mode() & 0o777;
+    if others_may(mode, metadata.uid(), metadata.gid()) {
         return Err(format!("others may use it (mode {mode:03o}): chmod 600"));
     }
     let mut text = Zeroizing::new(String::new());
     opened.read_to_string(&mut text).map_err(|error| error.to_string())?;
     Ok(text)
+}
+
+/// A credential of systemd is root's and its group's, to read only, and an access list gives it to our user: where there
+/// is such a list, the group's bits are its mask.
+fn others_may(mode: u32, owner: u32, group: u32) -> bool {
+    let credential = mode == 0o440 && (owner, group) == (0, 0);
+    mode & 0o077 != 0 && !credential
 }
 
 pub(super) fn fault(file: &Path, text: String) -> KeyringFault {

@@ -217,3 +217,22 @@ fn index(fingerprint: &Fingerprint) -> usize {
     let bytes = fingerprint.as_bytes();
     usize::from(u16::from_be_bytes([bytes[0], bytes[1]])) % SHARDS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_not_larger_for_limits_that_it_does_not_have() {
+        #[expect(dead_code, reason = "only its size counts")]
+        struct WithoutLimits {
+            fingerprint: Fingerprint,
+            domain: Arc<str>,
+            status: Status,
+            expires_at: i64,
+            name_start: u32,
+            name_length: u8,
+        }
+        assert_eq!(size_of::<Entry>(), size_of::<WithoutLimits>());
+    }
+}

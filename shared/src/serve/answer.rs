@@ -48,14 +48,19 @@ pub(super) async fn answer(
 ) -> (Response, Unread) {
     let in_flight = connection.begin();
     let (mut parts, body) = request.into_parts();
-    let held = connection.hold(size_of(&parts));
+    let held = connection.hold(size_of(&parts), body.size_hint().exact());
     parts.extensions.insert(HasMemory(held.is_some()));
     parts.extensions.insert(RequestId(Uuid::now_v7()));
     parts.extensions.insert(connection.clone());
     let held = Arc::new(held.unwrap_or_else(|| connection.hold_nothing()));
+    let (asked_on, version) = (connection.clone(), parts.version);
     let (body, unread) = WatchedBody::new(body, connection, held.clone());
     let Ok(response) = router.oneshot(Request::from_parts(parts, Body::new(body))).await;
-    let response = response.map(|body| Body::new(Answering { body, _in_flight: in_flight, _held: held }));
+    let mut response = response.map(|body| Body::new(Answering { body, _in_flight: in_flight, _held: held }));
+    // hyper says so by itself only of a connection that began to close before it was asked
+    if version <= Version::HTTP_11 && asked_on.is_closing() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     (response, unread)
 }
 

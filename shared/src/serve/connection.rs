@@ -134,9 +134,9 @@ impl Connection {
         &self.rules.limits
     }
 
-    /// Memory for a request with such a head.
-    pub(super) fn hold(&self, head: usize) -> Option<Held> {
-        self.rules.memory.hold(&self.share, head)
+    /// Memory for a request with such a head, and a body of such a length, if that is known.
+    pub(super) fn hold(&self, head: usize, body: Option<u64>) -> Option<Held> {
+        self.rules.memory.hold(&self.share, head, body)
     }
 
     pub(super) fn hold_nothing(&self) -> Held {

@@ -54,6 +54,7 @@ impl Door {
         shutdown: Shutdown,
     ) -> Self {
         let memory = Arc::new(Memory::new(limits.memory.0));
+        metrics.open(name);
         let failures = Failures::new(limits.failed_handshakes_per_ip);
         let rules = Arc::new(Rules { door: name, limits, metrics, memory });
         Self { rules, tls, connections, failures, shutdown }

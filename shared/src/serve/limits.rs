@@ -72,7 +72,7 @@ impl Default for Limits {
             requests: 100_000,
             age: Span::seconds(3600),
             write: Span::seconds(20),
-            body_pause: Span::seconds(5),
+            body_pause: Span::seconds(10),
             least_rate: ByteSize(500),
             linger: Span::seconds(2),
             headers: 64,

@@ -1,13 +1,18 @@
 //! What requests that are not answered yet may hold in memory: their heads, their bodies, and a fixed sum for each.
 //!
 //! In: a door's bound, and what each certificate has of it. Out: bytes, given back when the request has been answered.
-//! Refused: bytes for a certificate that holds as many as are free, so that whoever comes later finds some.
+//! Refused: bytes for a certificate that holds as many as are free, so that whoever comes later finds some. What a message
+//! may take is set aside at once, so that a request that was let in comes to its end, whoever else comes.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+/// A head is there as the frames it came in, as fields, and while it is taken apart.
+const HEAD_COPIES: usize = 3;
+/// Of a body, so much is set aside when its head is there, or its length if that is less; more is taken as it comes.
+const SET_ASIDE: usize = 64 * 1024;
 /// What a request costs besides its bytes: its task, its place in HTTP/2, the layers it is in. About what was measured.
 const REQUEST: usize = 8 * 1024;
 
@@ -27,6 +32,8 @@ pub(super) struct Held {
     memory: Arc<Memory>,
     share: Share,
     bytes: AtomicUsize,
+    /// Of these, what is set aside for what will come.
+    ahead: AtomicUsize,
 }
 
 impl Memory {
@@ -34,21 +41,35 @@ impl Memory {
         Self { all, taken: AtomicUsize::new(0) }
     }
 
-    /// Memory for a request with such a head.
-    pub(super) fn hold(self: &Arc<Self>, share: &Share, bytes: usize) -> Option<Held> {
-        let held = self.hold_nothing(share);
-        held.grow(REQUEST + bytes).then_some(held)
+    /// Memory for a request with such a head, and a body of such a length, if it has one that is known.
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        share: &Share,
+        of_head: usize,
+        of_body: Option<u64>,
+    ) -> Option<Held> {
+        let body = of_body.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(SET_ASIDE).min(SET_ASIDE);
+        let mut held = self.hold_nothing(share);
+        *held.ahead.get_mut() = body;
+        held.take(REQUEST + HEAD_COPIES * of_head + body).then_some(held)
     }
 
     /// None yet.
     pub(super) fn hold_nothing(self: &Arc<Self>, share: &Share) -> Held {
-        Held { memory: self.clone(), share: share.clone(), bytes: AtomicUsize::new(0) }
+        Held { memory: self.clone(), share: share.clone(), bytes: 0.into(), ahead: 0.into() }
     }
 }
 
 impl Held {
-    /// Takes more; false if there is none. Two that ask at once may both be refused, where one could have been served.
+    /// So many bytes came; false if there is no memory for them.
     pub(super) fn grow(&self, bytes: usize) -> bool {
+        let ahead = self.ahead.load(Relaxed);
+        self.ahead.store(ahead.saturating_sub(bytes), Relaxed);
+        bytes <= ahead || self.take(bytes - ahead)
+    }
+
+    /// Two that ask at once may both be refused, where one could have been served.
+    fn take(&self, bytes: usize) -> bool {
         let taken = self.memory.taken.fetch_add(bytes, Relaxed);
         let own = self.share.fetch_add(bytes, Relaxed);
         let free = self.memory.all.saturating_sub(taken);
@@ -78,7 +99,7 @@ mod tests {
     fn one_certificate_never_takes_the_last_bytes_of_the_others_and_gives_its_own_back() {
         let memory = Arc::new(Memory::new(64 * REQUEST));
         let taken_by =
-            |share: &Share| -> Vec<Held> { (0..64).map_while(|_| memory.hold(share, 0)).collect() };
+            |share: &Share| -> Vec<Held> { (0..64).map_while(|_| memory.hold(share, 0, Some(0))).collect() };
         let (a, b, c) = (Share::default(), Share::default(), Share::default());
         let (of_a, of_b) = (taken_by(&a), taken_by(&b));
         assert_eq!((of_a.len(), of_b.len()), (32, 16));
@@ -87,6 +108,10 @@ mod tests {
         assert!(of_b[0].grow(REQUEST));
         assert_eq!(taken_by(&c).len(), 24);
         drop(of_b);
+        let request = memory.hold(&a, 100, Some(1000)).unwrap();
+        assert!(request.grow(600) && request.grow(600));
+        assert_eq!(memory.taken.load(Relaxed), REQUEST + 300 + 1200);
+        drop(request);
         assert_eq!(memory.taken.load(Relaxed), 0);
         assert_eq!([a, b, c].map(|share| share.load(Relaxed)), [0; 3]);
     }

@@ -4,25 +4,73 @@
 //! handler hears of it, and no option changes it. In: the bytes that hyper writes. Out: where in them such an answer
 //! begins, if they end with one, and what is sent instead. Answers of ours never look so: each 4xx has a body.
 
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::io::AsyncWrite;
+use tracing::info;
 use uuid::Uuid;
 
-use super::metrics::Bound;
+use super::{Connection, metrics::Bound};
 use crate::wire::{Code, Problem};
 
 /// hyper's is shorter: a status line, `content-length`, `date`, perhaps `connection`.
 const LONGEST: usize = 200;
 
+/// Writes to one connection, with ours in the place of hyper's.
+#[derive(Debug, Default)]
+pub(super) struct OwnAnswers {
+    /// What is written in the place of the last of hyper's bytes, and from where on.
+    instead: Option<(OwnAnswer, usize)>,
+}
+
 /// An answer to be sent in the place of hyper's.
 #[derive(Debug)]
-pub(super) struct OwnAnswer {
-    pub(super) bytes: Vec<u8>,
-    pub(super) code: Code,
-    pub(super) bound: Bound,
-    pub(super) request_id: Uuid,
+struct OwnAnswer {
+    bytes: Vec<u8>,
+    code: Code,
+    bound: Bound,
+    request_id: Uuid,
+}
+
+impl OwnAnswers {
+    /// As the stream's own; none of hyper's answer counts as written before all of ours is.
+    pub(super) fn poll_write(
+        &mut self,
+        mut stream: Pin<&mut impl AsyncWrite>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        connection: &Connection,
+    ) -> Poll<io::Result<usize>> {
+        let (answer, mut from) = match (self.instead.take(), find(bytes)) {
+            (Some(begun), _) => begun,
+            (None, None) => return stream.poll_write(cx, bytes),
+            (None, Some((0, status))) => {
+                let answer = OwnAnswer::instead_of(status);
+                answer.tell(connection);
+                (answer, 0)
+            }
+            (None, Some((before, _))) => return stream.poll_write(cx, &bytes[..before]),
+        };
+        while from < answer.bytes.len() {
+            match stream.as_mut().poll_write(cx, &answer.bytes[from..]) {
+                Poll::Ready(Ok(written)) => from += written,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.instead = Some((answer, from));
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
 }
 
 /// Where hyper's own answer begins, and its status; only at the end, for nothing follows it.
-pub(super) fn find(bytes: &[u8]) -> Option<(usize, u16)> {
+fn find(bytes: &[u8]) -> Option<(usize, u16)> {
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;
     }
@@ -35,7 +83,7 @@ pub(super) fn find(bytes: &[u8]) -> Option<(usize, u16)> {
 }
 
 impl OwnAnswer {
-    pub(super) fn instead_of(status: u16) -> Self {
+    fn instead_of(status: u16) -> Self {
         let (code, bound, detail) = match status {
             414 => (Code::UriTooLong, Bound::TargetBytes, "the target is longer than any that is read here"),
             431 => (Code::HeadTooLarge, Bound::HeadBytes, "the head is larger than any that is read here"),
@@ -50,6 +98,20 @@ impl OwnAnswer {
             body.len()
         );
         Self { bytes: bytes.into_bytes(), code, bound, request_id }
+    }
+
+    /// The line and the count that any other request has from its door.
+    fn tell(&self, connection: &Connection) {
+        connection.reached(self.bound);
+        info!(
+            target: "access",
+            request_id = %self.request_id,
+            fingerprint = %connection.peer.certificate.fingerprint,
+            remote = %connection.remote,
+            status = self.code.status().as_u16(),
+            code = self.code.as_str(),
+            "request"
+        );
     }
 }
 

@@ -45,8 +45,9 @@ mod tests {
         let begun = Instant::now();
         let mut patience = Patience::new(Duration::from_secs(5), 500);
         for second in 1..=1000 {
-            let now = begun + Duration::from_secs(second);
-            if patience.waits(now - Duration::from_secs(1)) < now {
+            let (before, now) =
+                (begun + Duration::from_secs(second - 1), begun + Duration::from_secs(second));
+            if patience.waits(before) < now {
                 return second;
             }
             patience.moved(now, bytes);

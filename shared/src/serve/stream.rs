@@ -21,14 +21,9 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 use tokio_rustls::server::TlsStream;
-use tracing::info;
 
 use super::{
-    activity::Phase,
-    connection::Connection,
-    frames::Frames,
-    metrics::Bound,
-    own_answer::{self, OwnAnswer},
+    activity::Phase, connection::Connection, frames::Frames, metrics::Bound, own_answer::OwnAnswers,
     patience::Patience,
 };
 
@@ -51,8 +46,7 @@ pub(super) struct TimedStream {
     writing: Patience,
     closing_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// What is written in the place of the last of hyper's bytes, and from where on.
-    instead: Option<(OwnAnswer, usize)>,
+    own_answers: OwnAnswers,
 }
 
 impl TimedStream {
@@ -72,7 +66,7 @@ impl TimedStream {
             writing: Patience::new(limits.write.0, limits.least_rate.0),
             closing_since: None,
             timer: None,
-            instead: None,
+            own_answers: OwnAnswers::default(),
             connection,
         };
         (timed, receiver)
@@ -168,47 +162,6 @@ impl TimedStream {
         }
         Ok(())
     }
-
-    /// Writes, and in the place of an answer that hyper gives by itself one of ours.
-    fn poll_write_http1(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let (answer, mut from) = match self.instead.take() {
-            Some(begun) => begun,
-            None => match own_answer::find(bytes) {
-                None => return self.stream()?.poll_write(cx, bytes),
-                Some((0, status)) => {
-                    let answer = OwnAnswer::instead_of(status);
-                    self.tell(&answer);
-                    (answer, 0)
-                }
-                Some((before, _)) => return self.stream()?.poll_write(cx, &bytes[..before]),
-            },
-        };
-        while from < answer.bytes.len() {
-            match self.stream()?.poll_write(cx, &answer.bytes[from..]) {
-                Poll::Ready(Ok(written)) => from += written,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    self.instead = Some((answer, from));
-                    return Poll::Pending;
-                }
-            }
-        }
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    /// The line and the count that any other request has from its door.
-    fn tell(&self, answer: &OwnAnswer) {
-        self.connection.reached(answer.bound);
-        info!(
-            target: "access",
-            request_id = %answer.request_id,
-            fingerprint = %self.connection.peer.certificate.fingerprint,
-            remote = %self.connection.remote,
-            status = answer.code.status().as_u16(),
-            code = answer.code.as_str(),
-            "request"
-        );
-    }
 }
 
 impl AsyncRead for TimedStream {
@@ -238,9 +191,11 @@ impl AsyncRead for TimedStream {
 
 impl AsyncWrite for TimedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = match self.frames {
-            None => self.poll_write_http1(cx, bytes),
-            Some(_) => self.stream()?.poll_write(cx, bytes),
+        let this = &mut *self;
+        let stream = this.stream.as_mut().map(Pin::new).ok_or(io::ErrorKind::NotConnected)?;
+        let written = match this.frames {
+            None => this.own_answers.poll_write(stream, cx, bytes, &this.connection),
+            Some(_) => stream.poll_write(cx, bytes),
         };
         self.timed_write(cx, written, |bytes| *bytes)
     }

@@ -16,6 +16,26 @@ pub(crate) fn with_extension(certificate: &[u8], extension: &[u8], issuer: &Issu
     sign(&tlv(0x30, &parts.concat()), issuer)
 }
 
+/// The certificate for another key, of which nobody has the private one; signed by `issuer`.
+pub(crate) fn with_key(certificate: &[u8], key: &[u8], issuer: &Issuer) -> Vec<u8> {
+    let [to_be_signed, ..] = elements(contents(certificate))[..] else { panic!("no certificate") };
+    let mut parts = elements(contents(to_be_signed));
+    // after version, serial number, algorithm, issuer, validity and subject (RFC 5280 §4.1)
+    parts[6] = key;
+    sign(&tlv(0x30, &parts.concat()), issuer)
+}
+
+/// A public key of RSA (RFC 8017 §A.1.1): a modulus of so many bits, all set, and this exponent.
+pub(crate) fn rsa_key(bits: usize, exponent: &[u8]) -> Vec<u8> {
+    const RSA_ENCRYPTION: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+    let mut modulus = vec![0xff; bits.div_ceil(8)];
+    modulus[0] >>= (8 - bits % 8) % 8;
+    // positive: a first bit that is set would be a sign
+    let number = |bytes: &[u8]| tlv(2, &[&[0][usize::from(bytes[0] < 0x80)..], bytes].concat());
+    let key = tlv(0x30, &[number(&modulus), number(exponent)].concat());
+    tlv(0x30, &[RSA_ENCRYPTION, &tlv(3, &[&[0], &key[..]].concat())].concat())
+}
+
 /// As `with_extension`, as PEM.
 pub(crate) fn pem_with_extension(certificate: &[u8], extension: &[u8], issuer: &Issuer) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -26,7 +26,7 @@ fn short() -> Limits {
 }
 
 /// Reads until the other end closes, however it does.
-async fn read_to_close(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+pub(crate) async fn read_to_close(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut text = Vec::new();
     let read = timeout(NEVER, stream.read_to_end(&mut text)).await;
     assert!(read.is_ok(), "the door did not close the connection");

@@ -5,8 +5,9 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use arc_swap::ArcSwap;
 use axum::{
     Router,
-    body::Body,
+    body::{Body, to_bytes},
     middleware::from_fn,
+    response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use certs::{Authority, ClientRequest, Host, Issued, Leaf, LeafRequest, ServiceRequest, TrustDomain};
@@ -17,9 +18,12 @@ use rustls::{
 };
 use shared::{
     identity::{Name, Role},
-    serve::{Connections, Door, DoorMetrics, Limits, keep_bounds},
+    serve::{BodyFault, Connections, Door, DoorMetrics, Limits, keep_bounds},
     shutdown::Shutdown,
-    tls::{BundleKind, ClientVerifier, DoorTls, Gate, Handshake, Identity, TrustBundle, door_tls, provider},
+    tls::{
+        BundleKind, ChainLimits, ClientVerifier, DoorTls, Gate, Handshake, Identity, TrustBundle, door_tls,
+        provider,
+    },
 };
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
@@ -68,6 +72,7 @@ pub(crate) struct OpenDoor {
     pub(crate) address: SocketAddr,
     pub(crate) connections: Arc<Connections>,
     pub(crate) shutdown: Shutdown,
+    metrics: Registry,
     tls: Arc<ArcSwap<DoorTls>>,
     handshake: Handshake,
     folder: TempDir,
@@ -82,15 +87,18 @@ impl OpenDoor {
     pub(crate) async fn open_of(authority: Arc<Authority>, handshake: Handshake, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_files(&authority, folder.path());
-        let tls = Arc::new(ArcSwap::from_pointee(read_files(&authority, folder.path(), handshake)));
+        let chain = limits.chain.clone();
+        let read = read_files(&authority, folder.path(), handshake, chain);
+        let tls = Arc::new(ArcSwap::from_pointee(read));
         let shutdown = Shutdown::new();
         let connections = Arc::new(Connections::new());
+        let mut metrics = Registry::default();
         let door = Door::new(
             "test",
             tls.clone(),
             limits,
             connections.clone(),
-            DoorMetrics::register(&mut Registry::default()),
+            DoorMetrics::register(&mut metrics),
             shutdown.clone(),
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -98,15 +106,17 @@ impl OpenDoor {
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
             .route("/refuse", post(|| async { (axum::http::StatusCode::FORBIDDEN, "no") }))
-            .route("/echo", post(|body: Body| async { body }))
+            .route("/read", post(read_whole))
+            .route("/large", get(|| async { vec![b'x'; 32 << 20] }))
             .layer(from_fn(keep_bounds));
         shutdown.spawn("door", door.serve(listener, router));
-        Self { authority, address, connections, shutdown, tls, handshake, folder }
+        Self { authority, address, connections, shutdown, metrics, tls, handshake, folder }
     }
 
     /// Reads the same files again, as a running service does on SIGHUP.
     pub(crate) fn reload(&self) {
-        let tls = read_files(&self.authority, self.folder.path(), self.handshake);
+        let chain = ChainLimits::default();
+        let tls = read_files(&self.authority, self.folder.path(), self.handshake, chain);
         self.tls.store(Arc::new(tls));
     }
 
@@ -116,6 +126,23 @@ impl OpenDoor {
             bundle(BundleKind::AnyAuthority, &[self.authority.clients().certificate_pem()]).unwrap();
         let verifier = ClientVerifier::new(Arc::new(clients), Handshake::Strict).with_gate(gate);
         self.tls.store(Arc::new(door_tls(&identity_in(self.folder.path()), verifier).unwrap()));
+    }
+
+    /// How often this bound was reached.
+    pub(crate) fn reached(&self, limit: &str) -> u64 {
+        self.counted(&format!("portcullis_limits_reached_total{{door=\"test\",limit=\"{limit}\"}}"))
+    }
+
+    /// How many handshakes failed for this reason.
+    pub(crate) fn failed(&self, reason: &str) -> u64 {
+        self.counted(&format!("portcullis_handshake_failures_total{{door=\"test\",reason=\"{reason}\"}}"))
+    }
+
+    fn counted(&self, name: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or(" 0");
+        value.trim().parse().unwrap()
     }
 
     pub(crate) fn client(&self) -> Issued {
@@ -136,6 +163,14 @@ impl OpenDoor {
     }
 }
 
+/// Reads a body to its end, as every handler does.
+async fn read_whole(body: Body) -> Response {
+    match to_bytes(body, usize::MAX).await {
+        Ok(bytes) => bytes.len().to_string().into_response(),
+        Err(error) => BodyFault::problem(&error).into_response(),
+    }
+}
+
 fn identity_in(folder: &Path) -> Identity {
     Identity { certificate: folder.join("p.crt"), key: folder.join("p.key") }
 }
@@ -148,9 +183,10 @@ fn write_files(authority: &Authority, folder: &Path) {
     std::fs::write(files.key, issued.leaf.key().pem()).unwrap();
 }
 
-fn read_files(authority: &Authority, folder: &Path, handshake: Handshake) -> DoorTls {
+fn read_files(authority: &Authority, folder: &Path, handshake: Handshake, chain: ChainLimits) -> DoorTls {
     let clients = bundle(BundleKind::AnyAuthority, &[authority.clients().certificate_pem()]).unwrap();
-    door_tls(&identity_in(folder), ClientVerifier::new(Arc::new(clients), handshake)).unwrap()
+    let verifier = ClientVerifier::new(Arc::new(clients), handshake).with_limits(chain);
+    door_tls(&identity_in(folder), verifier).unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test stands outside and may connect as it likes")]

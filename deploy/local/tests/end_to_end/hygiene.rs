@@ -9,7 +9,7 @@ mod http1;
 mod http1_heads;
 mod http1_bodies;
 mod http2;
-mod frames;
+pub(crate) mod frames;
 
 use local::Stack;
 use private_postgres::psql;

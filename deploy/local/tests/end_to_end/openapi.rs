@@ -1,4 +1,4 @@
-//! The OpenAPI documents: what is served is what is checked in, and what is checked in is what there is.
+//! The `OpenAPI` documents: what is served is what is checked in, and what is checked in is what there is.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 

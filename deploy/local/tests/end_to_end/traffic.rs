@@ -82,8 +82,9 @@ pub(crate) fn undelivered(stack: &Stack, messages: &BTreeSet<String>) -> BTreeSe
         let delivered = delivered(stack).into_iter().collect();
         messages.difference(&delivered).cloned().collect()
     };
-    eventually(DEADLINE, || (missing().is_empty() && unfinished(stack) == "0").then_some(()));
-    assert_eq!(unfinished(stack), "0", "jobs that are not done");
+    let done = eventually(DEADLINE, || (missing().is_empty() && unfinished(stack) == "0").then_some(()));
+    // asked once: on a stack that is shared, another test's message may be on its way by now
+    assert!(done.is_some(), "{} jobs are not done; missing: {:?}", unfinished(stack), missing());
     missing()
 }
 

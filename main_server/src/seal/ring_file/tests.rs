@@ -21,6 +21,14 @@ fn only_file_is(folder: &tempfile::TempDir, file: &Path) -> bool {
 }
 
 #[test]
+fn a_credential_of_systemd_is_nobody_elses() {
+    assert!(!others_may(0o440, 0, 0) && !others_may(0o400, 61_184, 61_184) && !others_may(0o600, 0, 0));
+    for (mode, owner, group) in [(0o440, 0, 1), (0o440, 1, 0), (0o640, 0, 0), (0o444, 0, 0), (0o460, 0, 0)] {
+        assert!(others_may(mode, owner, group), "{mode:o} {owner}:{group}");
+    }
+}
+
+#[test]
 fn a_new_key_ring_is_its_owners_alone_and_never_overwritten() {
     let (_folder, file) = made();
     assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);

@@ -4,31 +4,31 @@ use std::io;
 
 use crate::support::caller::Call;
 
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
-pub(super) type Fields<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Fields<'a> = &'a [(&'a str, &'a str)];
 
 /// A frame that came.
 #[derive(Debug)]
-pub(super) struct Frame {
-    pub(super) kind: u8,
-    pub(super) flags: u8,
-    pub(super) stream: u32,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-pub(super) fn settings() -> Vec<u8> {
+pub(crate) fn settings() -> Vec<u8> {
     frame(4, 0, 0, &[])
 }
 
-pub(super) fn headers(stream: u32, flags: u8, fields: Fields<'_>) -> Vec<u8> {
+pub(crate) fn headers(stream: u32, flags: u8, fields: Fields<'_>) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -47,7 +47,7 @@ pub(super) fn headers(stream: u32, flags: u8, fields: Fields<'_>) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn data(stream: u32, flags: u8, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn data(stream: u32, flags: u8, bytes: &[u8]) -> Vec<u8> {
     frame(0, flags, stream, bytes)
 }
 
@@ -67,7 +67,7 @@ fn literal(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn read_frame(call: &mut Call) -> io::Result<Frame> {
+pub(crate) fn read_frame(call: &mut Call) -> io::Result<Frame> {
     let head = call.read(9)?;
     let number = |bytes: &[u8]| bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
     let payload = call.read(number(&head[..3]) as usize)?;

@@ -40,7 +40,7 @@ fn and(what: &'static str, section: &'static str, field: (&str, &str), met: Met)
     with(what, section, &[METHOD, SCHEME, PATH, AUTHORITY, JSON, field], met)
 }
 
-fn raw(what: &'static str, section: &'static str, bytes: Vec<Vec<u8>>, met: Met) -> Probe {
+fn raw(what: &'static str, section: &'static str, bytes: &[Vec<u8>], met: Met) -> Probe {
     Probe { what, section, bytes: bytes.concat(), met }
 }
 
@@ -216,32 +216,27 @@ fn frames_have_one_reading() {
     let body = |flags| data(1, flags, MESSAGE.as_bytes());
     let trailers = |fields| headers(1, END_STREAM, fields);
     assert_met(vec![
-        raw("trailers", "9113 §8.1", vec![open(1), body(0), trailers(&[("x-a", "1")])], Stored),
+        raw("trailers", "9113 §8.1", &[open(1), body(0), trailers(&[("x-a", "1")])], Stored),
         raw(
             "a pseudo field in trailers",
             "9113 §8.1",
-            vec![open(1), body(0), trailers(&[(":path", "/x")])],
+            &[open(1), body(0), trailers(&[(":path", "/x")])],
             Stored,
         ),
-        raw("a stream of the server's", "9113 §5.1.1", vec![open(2)], Closed),
-        raw("stream 0", "9113 §6.2", vec![open(0)], Closed),
-        raw("a stream that goes back", "9113 §5.1.1", vec![open(3), open(1)], Closed),
-        raw("DATA before HEADERS", "9113 §5.1", vec![body(END_STREAM)], Closed),
-        raw("CONTINUATION of nothing", "9113 §6.10", vec![frame(9, END_HEADERS, 1, &[])], Closed),
-        raw("HEADERS that do not end", "9113 §6.10", vec![frame(1, 0, 1, &[0x82]), settings()], Closed),
+        raw("a stream of the server's", "9113 §5.1.1", &[open(2)], Closed),
+        raw("stream 0", "9113 §6.2", &[open(0)], Closed),
+        raw("a stream that goes back", "9113 §5.1.1", &[open(3), open(1)], Closed),
+        raw("DATA before HEADERS", "9113 §5.1", &[body(END_STREAM)], Closed),
+        raw("CONTINUATION of nothing", "9113 §6.10", &[frame(9, END_HEADERS, 1, &[])], Closed),
+        raw("HEADERS that do not end", "9113 §6.10", &[frame(1, 0, 1, &[0x82]), settings()], Closed),
         raw(
             "compression that is none",
             "7541 §2.3.3",
-            vec![frame(1, END_HEADERS, 1, &[0xff, 0xff, 0x0f])],
+            &[frame(1, END_HEADERS, 1, &[0xff, 0xff, 0x0f])],
             Closed,
         ),
-        raw("a frame too long", "9113 §4.2", vec![open(1), data(1, 0, &[b' '; 17 * 1024])], Closed),
-        raw("a promise", "9113 §8.4", vec![frame(5, END_HEADERS, 1, &[0, 0, 0, 2, 0x82])], Closed),
-        raw(
-            "an unknown frame",
-            "9113 §4.1",
-            vec![frame(0xfa, 0, 0, b"x"), open(1), body(END_STREAM)],
-            Stored,
-        ),
+        raw("a frame too long", "9113 §4.2", &[open(1), data(1, 0, &[b' '; 17 * 1024])], Closed),
+        raw("a promise", "9113 §8.4", &[frame(5, END_HEADERS, 1, &[0, 0, 0, 2, 0x82])], Closed),
+        raw("an unknown frame", "9113 §4.1", &[frame(0xfa, 0, 0, b"x"), open(1), body(END_STREAM)], Stored),
     ]);
 }
