@@ -83,7 +83,13 @@ async fn columns(database: &mut PgConnection, load: &Rows) -> anyhow::Result<Vec
     let names = names(&columns);
     let select = format!("SELECT {names} FROM {} LIMIT {}", load.like, load.per_statement);
     let rows = sqlx::query(AssertSqlSafe(select)).fetch_all(database).await?;
-    ensure!(rows.len() == load.per_statement, "{} holds {} rows of {}", load.like, rows.len(), load.per_statement);
+    ensure!(
+        rows.len() == load.per_statement,
+        "{} holds {} rows of {}",
+        load.like,
+        rows.len(),
+        load.per_statement
+    );
     for row in &rows {
         for (place, column) in columns.iter_mut().enumerate() {
             column.values.push(value(row, place)?);

@@ -39,15 +39,8 @@ struct Sender {
 }
 
 impl Dispatcher {
-    pub(super) fn new(
-        queue: Arc<FairQueue>,
-        upstreams: Arc<Upstreams>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            queue,
-            sender: Sender { upstreams, metrics },
-        }
+    pub(super) fn new(queue: Arc<FairQueue>, upstreams: Arc<Upstreams>, metrics: Arc<Metrics>) -> Self {
+        Self { queue, sender: Sender { upstreams, metrics } }
     }
 
     /// Runs until nobody can submit any more, which is after the last connection has ended.

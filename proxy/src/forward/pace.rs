@@ -36,7 +36,8 @@ impl Pace {
         if self.in_flight >= self.most {
             return None;
         }
-        let needs_company = self.in_flight >= self.alone && now.saturating_duration_since(self.left_at) < LATE;
+        let needs_company =
+            self.in_flight >= self.alone && now.saturating_duration_since(self.left_at) < LATE;
         Some(if needs_company { self.usual } else { 1 })
     }
 
