@@ -3,6 +3,8 @@
 //! Never in a log: a message body, a sender number, a key. Text from outside (names in certificates,
 //! header values) is logged with `?`, so that control characters are escaped and no line can be forged.
 
+mod line;
+
 use std::io::IsTerminal;
 
 use serde::Deserialize;
@@ -55,7 +57,9 @@ pub fn init(config: &LogConfig) {
         .with_writer(std::io::stderr)
         .log_internal_errors(false);
     let started = match config.format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        // colours for whoever watches; whoever keeps the log gets lines that nobody can forge
+        LogFormat::Text if std::io::stderr().is_terminal() => builder.try_init(),
+        LogFormat::Text => builder.with_ansi(false).event_format(line::Line).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     if started.is_err() {

@@ -1,0 +1,231 @@
+//! A log line as text: one event, one line, whatever is in it.
+//!
+//! In: an event, its values as they were recorded. Out: `time level target: message name=value …`, as
+//! tracing-subscriber's own text format writes it without colours. Refused: characters that would end the line, or make
+//! a terminal show something else; they are written as escapes, also in what was recorded with `%`. It is on the path of
+//! each request, which is why it is not put together from parts that know of colours.
+
+use std::fmt::{self, Debug, Write};
+
+use time::OffsetDateTime;
+use tracing::{Event, Subscriber, field::Field, field::Visit};
+use tracing_subscriber::{
+    fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, format::Writer},
+    registry::LookupSpan,
+};
+
+/// See above.
+pub(super) struct Line;
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = Escaped(writer);
+        line.time(OffsetDateTime::now_utc())?;
+        let level = event.metadata().level().as_str();
+        line.0.write_str(&"     "[level.len().min(5)..])?;
+        line.0.write_char(' ')?;
+        line.0.write_str(level)?;
+        line.0.write_char(' ')?;
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            line.write_str(span.name())?;
+            if let Some(fields) =
+                span.extensions().get::<FormattedFields<N>>().filter(|fields| !fields.is_empty())
+            {
+                write!(line, "{{{fields}}}")?;
+            }
+            line.0.write_str(": ")?;
+        }
+        line.0.write_str(event.metadata().target())?;
+        line.0.write_char(':')?;
+        let mut fields = Fields { line: &mut line, result: Ok(()) };
+        event.record(&mut fields);
+        fields.result?;
+        line.0.write_char('\n')
+    }
+}
+
+/// Writes what it is given in one line.
+struct Escaped<W>(W);
+
+impl<W: Write> Escaped<W> {
+    /// RFC 3339 with microseconds.
+    fn time(&mut self, now: OffsetDateTime) -> fmt::Result {
+        let (date, clock) = (now.date(), now.time());
+        write!(
+            self.0,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+            date.year(),
+            u8::from(date.month()),
+            date.day(),
+            clock.hour(),
+            clock.minute(),
+            clock.second(),
+            clock.microsecond()
+        )
+    }
+}
+
+impl<W: Write> Write for Escaped<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|byte| matches!(byte, 0x20..0x7f)) {
+            return self.0.write_str(text);
+        }
+        for character in text.chars() {
+            match character {
+                '\n' => self.0.write_str("\\n")?,
+                '\r' => self.0.write_str("\\r")?,
+                '\t' => self.0.write_str("\\t")?,
+                hidden if misleads(hidden) => write!(self.0, "{}", hidden.escape_unicode())?,
+                shown => self.0.write_char(shown)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Control characters, line ends beyond ASCII, and what changes the direction of the text around it (Unicode UAX #9).
+const fn misleads(character: char) -> bool {
+    matches!(
+        character,
+        '\0'..='\u{1f}'
+            | '\u{7f}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}'
+    )
+}
+
+/// The message and the fields of an event, in their order.
+struct Fields<'a, W> {
+    line: &'a mut Escaped<W>,
+    result: fmt::Result,
+}
+
+impl<W: Write> Fields<'_, W> {
+    fn field(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        if self.result.is_ok() {
+            self.result = self.name(field).and_then(|()| self.line.write_fmt(value));
+        }
+    }
+
+    fn name(&mut self, field: &Field) -> fmt::Result {
+        self.line.0.write_char(' ')?;
+        if field.name() == "message" {
+            return Ok(());
+        }
+        self.line.0.write_str(field.name())?;
+        self.line.0.write_char('=')
+    }
+}
+
+impl<W: Write> Visit for Fields<'_, W> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.field(field, format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.field(field, format_args!("{value}"));
+        } else {
+            self.field(field, format_args!("{value:?}"));
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.field(field, format_args!("{value}"));
+        let mut cause = value.source();
+        while let Some(one) = cause.filter(|_| self.result.is_ok()) {
+            self.result = write!(self.line, ": {one}");
+            cause = one.source();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::{info, info_span, subscriber::with_default, warn};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(act: impl FnOnce()) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .event_format(Line)
+            .finish();
+        with_default(subscriber, act);
+        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Without the time, which is as long as it always is.
+    fn rest(line: &str) -> &str {
+        let (time, rest) = line.split_at("2026-11-21T12:51:29.531102Z".len());
+        assert!(
+            OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339).is_ok(),
+            "{time}"
+        );
+        rest
+    }
+
+    #[test]
+    fn a_line_has_time_level_target_message_and_fields() {
+        let line = logged(
+            || info!(target: "access", count = 3, door = "client door", remote = %"[::1]:5", open = true, "request"),
+        );
+        assert_eq!(
+            rest(&line),
+            "  INFO access: request count=3 door=\"client door\" remote=[::1]:5 open=true\n"
+        );
+        let line = logged(|| {
+            let _entered = info_span!("queue.lease", max = 5).entered();
+            let error = std::io::Error::other("gone");
+            warn!(target: "t", error = &error as &dyn std::error::Error, "no");
+        });
+        assert_eq!(rest(&line), "  WARN queue.lease{max=5}: t: no error=gone\n");
+    }
+
+    #[test]
+    fn nothing_that_is_logged_makes_another_line_or_turns_one_around() {
+        let evil =
+            "x\r\n2026-11-21T12:51:29.531102Z  INFO access: forged\0\u{1b}[2J\u{85}\u{2028}\u{202e}\u{feff}é";
+        for line in [
+            logged(|| info!(%evil, "named")),
+            logged(|| info!(?evil, "named")),
+            logged(|| info!(evil, "named")),
+            logged(|| info!("{evil}")),
+        ] {
+            assert_eq!(line.lines().count(), 1, "{line:?}");
+            assert!(line.trim_end().chars().all(|one| !misleads(one)), "{line:?}");
+            assert!(line.contains('é'), "{line}");
+        }
+    }
+}
