@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use tracing::{Event, Subscriber, field::Field, field::Visit};
 use tracing_subscriber::{
     fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, format::Writer},
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope},
 };
 
 /// See above.
@@ -35,7 +35,7 @@ where
         line.0.write_char(' ')?;
         line.0.write_str(level)?;
         line.0.write_char(' ')?;
-        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
             line.write_str(span.name())?;
             if let Some(fields) =
                 span.extensions().get::<FormattedFields<N>>().filter(|fields| !fields.is_empty())
