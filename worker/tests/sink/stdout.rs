@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 use worker::sink::{
-    Outcome::{Failed, Written},
+    Outcome::{self, Failed, Written},
     SharedSink, StandardOutput,
 };
 
@@ -21,6 +21,17 @@ fn pipe() -> (SharedSink, BufReader<std::io::PipeReader>) {
     let (reader, writer) = std::io::pipe().unwrap();
     let sink = StandardOutput::over(File::from(std::os::fd::OwnedFd::from(writer)));
     (SharedSink::over(Box::new(sink)), BufReader::new(reader))
+}
+
+/// What becomes of two jobs once nobody reads. A child that another test starts has the reading end too, until it has
+/// become its program.
+async fn refused(sink: &SharedSink) -> Vec<Outcome> {
+    loop {
+        let outcomes = deliver(sink, jobs([2, 3])).await;
+        if outcomes != [Written, Written] {
+            return outcomes;
+        }
+    }
 }
 
 #[tokio::test]
@@ -44,7 +55,7 @@ async fn a_broken_pipe_is_trouble_and_nothing_counts_as_written() {
     let (sink, reader) = pipe();
     assert_eq!(deliver(&sink, jobs([1])).await, [Written]);
     drop(reader);
-    let refused = deliver(&sink, jobs([2, 3])).await;
+    let refused = refused(&sink).await;
     assert!(refused.iter().all(|outcome| matches!(outcome, Failed(why) if why.contains("standard output"))));
     assert!(sink.trouble().is_some());
     sink.retry().await;
@@ -61,7 +72,7 @@ async fn after_the_reader_came_back_every_line_is_whole_and_the_refused_ones_com
     let sink = StandardOutput::over(File::options().write(true).open(&path).unwrap());
     let sink = SharedSink::over(Box::new(sink));
     drop(reader);
-    assert!(matches!(deliver(&sink, jobs([1])).await[..], [Failed(_)]));
+    assert!(matches!(refused(&sink).await[..], [Failed(_), Failed(_)]));
 
     let reader = File::options().read(true).write(true).open(&path).unwrap();
     sink.retry().await;
