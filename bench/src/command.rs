@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{figures, generator, keep, measure, report};
+use crate::{descriptors, figures, generator, keep, measure, report};
 
 /// Measures Portcullis beside what its users would take instead.
 #[derive(Debug, Parser)]
@@ -57,6 +57,7 @@ pub fn run() -> ExitCode {
     // the stack starts its processes as this very executable
     let servers = ["proxy", "main-server", "worker"];
     if std::env::args().nth(1).is_some_and(|first| servers.contains(&first.as_str())) {
+        descriptors::raise();
         return local::command::Cli::parse().run();
     }
     let cli = Cli::try_parse().unwrap_or_else(|error| {
@@ -65,7 +66,10 @@ pub fn run() -> ExitCode {
         std::process::exit(if error.use_stderr() { 64 } else { 0 })
     });
     let outcome = match cli.process {
-        Some(Process::Generate) => generator::generate(),
+        Some(Process::Generate) => {
+            descriptors::raise();
+            generator::generate()
+        }
         Some(Process::Keep(command)) => keep::run(&command),
         None if cli.options.list => {
             report::list(&figures::all());

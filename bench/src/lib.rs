@@ -19,6 +19,7 @@ mod ours;
 mod large_list;
 mod peers;
 mod keep;
+mod descriptors;
 mod processor;
 mod generator;
 mod load;

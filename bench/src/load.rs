@@ -166,6 +166,9 @@ pub(crate) struct Outcome {
     /// Of what the load is about: messages, handshakes, jobs, rows.
     pub(crate) count: u64,
     pub(crate) seconds: f64,
+    /// Answers that did any of it, however much each; a request is one, a batch too.
+    pub(crate) answers: u64,
+    /// Requests, or the like, that did none.
     pub(crate) failures: u64,
     pub(crate) first_failure: Option<String>,
     /// Answers that said "not now".
@@ -205,11 +208,12 @@ pub(crate) fn generate(load: &Load, watched: Vec<Watched>) -> anyhow::Result<(Ou
 }
 
 impl Outcome {
-    /// Refuses a run of which more than one in a thousand failed: it measures something else.
+    /// Refuses a run of which more than one answer in a thousand was a failure: it measures something else.
     pub(crate) fn checked(self) -> anyhow::Result<Self> {
-        if self.failures > self.count / 1000 {
+        let answers = self.answers + self.refused;
+        if self.failures > answers / 1000 {
             let first = self.first_failure.as_deref().unwrap_or_default();
-            bail!("{} failures beside {} successes; the first: {first}", self.failures, self.count);
+            bail!("{} failures beside {answers} answers; the first: {first}", self.failures);
         }
         anyhow::ensure!(self.count > 0 && self.seconds > 0.0, "nothing was counted");
         Ok(self)
@@ -218,6 +222,12 @@ impl Outcome {
     /// Per second.
     pub(crate) fn rate(&self) -> f64 {
         self.counted() / self.seconds
+    }
+
+    /// Answers per second that said "not now".
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    pub(crate) fn refused_rate(&self) -> f64 {
+        self.refused as f64 / self.seconds
     }
 
     /// The count, to calculate with.
@@ -294,5 +304,26 @@ impl Drop for Running {
         // it keeps nothing, so there is nothing to ask it to finish
         let _ended_already = self.child.kill();
         let _reaped = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_held_against_answers_and_not_against_messages() {
+        // 1,000 batches of 100
+        let outcome = |failures| Outcome {
+            count: 100_000,
+            seconds: 1.0,
+            answers: 1000,
+            failures,
+            ..Outcome::default()
+        };
+        assert!(outcome(1).checked().is_ok());
+        assert!(outcome(2).checked().is_err());
+        let refused = Outcome { refused: 1000, ..outcome(2) };
+        assert!(refused.checked().is_ok(), "what says \"not now\" is an answer too");
     }
 }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context as _;
 use local::{ClusterOptions, Stack, StackOptions, psql};
+use toml::{Table, Value};
 
 use crate::{
     figure::{NotYet, Sample},
@@ -17,6 +18,9 @@ pub(crate) const SINGLE: usize = 64;
 pub(crate) const BATCH: usize = 8;
 /// Messages in a batch.
 pub(crate) const BATCH_MESSAGES: usize = 100;
+/// All load comes from one address with one certificate; the proxy's defaults for either are below what some figures
+/// need.
+const CONNECTIONS: i64 = 20_000;
 
 /// A stack with one of each; the worker is started when it is wanted.
 #[derive(Debug)]
@@ -36,7 +40,7 @@ impl Ours {
         let executable = std::env::current_exe().context("cannot find out which executable this is")?;
         let options = StackOptions::new(executable)
             .own_cluster(cluster)
-            .proxy_config(proxy_config)
+            .proxy_config(&with_connections(proxy_config)?)
             .worker_config("[delivery]\nbatch = 500\nmax_jobs = 2000");
         let stack = Stack::start(options)?;
         stack.workers.iter().try_for_each(|worker| worker.process.stop())?;
@@ -173,14 +177,44 @@ pub(crate) fn rate(load: &Load, watched: Vec<Watched>) -> anyhow::Result<Sample>
     let (outcome, spent) = generate(load, watched)?;
     let cost = |(label, seconds): (String, f64)| (label, ratio(seconds, outcome.counted() / 1000.0));
     let cpu_seconds_per_1000: Spent = spent.into_iter().map(cost).collect();
-    let sample = Sample { value: outcome.rate(), cpu_seconds_per_1000, ..Sample::default() };
+    let mut sample = Sample { value: outcome.rate(), cpu_seconds_per_1000, ..Sample::default() };
+    if matches!(load, Load::Requests(Requests { refusal: Some(_), .. })) {
+        sample = sample.with("refused_per_second", outcome.refused_rate());
+    }
     Ok(match outcome.latency {
         Some(latency) => sample.with("p50_ms", latency.p50).with("p99_ms", latency.p99),
         None => sample,
     })
 }
 
+/// A proxy's configuration that admits our many connections, unless it says itself how many.
+fn with_connections(proxy_config: &str) -> anyhow::Result<String> {
+    let mut config: Table = proxy_config.parse().context("a figure's configuration is no TOML")?;
+    let limits = config.entry("limits").or_insert_with(|| Value::Table(Table::new()));
+    let limits = limits.as_table_mut().context("limits is a table")?;
+    for key in ["connections_per_ip", "connections_per_client"] {
+        limits.entry(key).or_insert(Value::Integer(CONNECTIONS));
+    }
+    Ok(config.to_string())
+}
+
 fn address(url: &str) -> anyhow::Result<SocketAddr> {
     let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
     Ok(([127, 0, 0, 1], port.with_context(|| format!("no port in {url}"))?).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_s_own_limits_stay_beside_ours() {
+        let both =
+            with_connections("[limits]\nidle = \"5s\"\nconnections_per_ip = 7\n[admission]\nburst = 1");
+        let both: Table = both.unwrap_or_default().parse().unwrap_or_default();
+        let of = |key: &str| both["limits"].get(key).and_then(Value::as_integer);
+        assert_eq!((of("connections_per_ip"), of("connections_per_client")), (Some(7), Some(CONNECTIONS)));
+        assert_eq!(both["limits"]["idle"].as_str(), Some("5s"));
+        assert_eq!(both["admission"]["burst"].as_integer(), Some(1));
+    }
 }

@@ -30,6 +30,7 @@ pub(super) struct Meter(Arc<Mutex<Counts>>);
 struct Counts {
     began: Option<Instant>,
     count: u64,
+    answers: u64,
     failures: u64,
     first_failure: Option<String>,
     refused: u64,
@@ -44,6 +45,7 @@ impl Meter {
             return;
         }
         counts.count += count;
+        counts.answers += 1;
         if let Some(histogram) = &mut counts.micros {
             histogram.saturating_record(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
         }
@@ -99,6 +101,7 @@ impl Meter {
         Outcome {
             count: counts.count,
             seconds,
+            answers: counts.answers,
             failures: counts.failures,
             first_failure: counts.first_failure.take(),
             refused: counts.refused,
