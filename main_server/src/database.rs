@@ -57,7 +57,7 @@ pub async fn open(config: &DatabaseConfig) -> anyhow::Result<Database> {
     let options = PgConnectOptions::from_str(config.url.expose())
         .context("database.url")?
         .application_name("portcullis-server");
-    let mut first = first_connection(&options, config.start_timeout.0).await?;
+    let mut first = connect(&options, config.start_timeout.0).await?;
     pooler::refuse(&mut first, &options, config.start_timeout.0).await?;
     prepare(&mut first, config.statement_timeout.0).await?;
     migrate::check_applied(&mut first).await?;
@@ -92,7 +92,8 @@ fn pool(options: &PgConnectOptions, config: &DatabaseConfig, connections: u32) -
         .connect_lazy_with(options.clone())
 }
 
-async fn first_connection(options: &PgConnectOptions, patience: Duration) -> anyhow::Result<PgConnection> {
+/// A connection, as soon as the database gives one.
+async fn connect(options: &PgConnectOptions, patience: Duration) -> anyhow::Result<PgConnection> {
     let deadline = Instant::now() + patience;
     loop {
         let error = match tokio::time::timeout_at(deadline, options.connect()).await {
