@@ -1,20 +1,29 @@
 //! A connection that one task keeps between its statements.
 //!
 //! Why: a pool asks a connection whether it lives each time it comes back, a round trip for every commit. Out: a
-//! connection that answered lately. One that saw an error is not kept: it goes back to the pool, which tests it.
+//! connection that answered a moment ago. One that saw an error is not kept, nor one that had nothing to do or that the
+//! pool would have closed for its age: it goes back to the pool, which knows what to do with it.
 
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection as _, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
 
-/// After so long without a statement it is asked first.
-const UNTESTED: Duration = Duration::from_secs(1);
+/// After so long without a statement it goes back to the pool.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// See above.
 #[derive(Debug)]
 pub(super) struct Kept {
     pool: PgPool,
-    connection: Option<(PoolConnection<Postgres>, Instant)>,
+    connection: Option<Used>,
+}
+
+/// A connection, until when it may be kept, and when it was used last.
+#[derive(Debug)]
+pub(super) struct Used {
+    pub(super) connection: PoolConnection<Postgres>,
+    until: Instant,
+    used_at: Instant,
 }
 
 impl Kept {
@@ -24,17 +33,19 @@ impl Kept {
     }
 
     /// The one that is kept, or another. Give it back with [`Self::keep`] if the statement succeeded.
-    pub(super) async fn take(&mut self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        if let Some((mut connection, used_at)) = self.connection.take()
-            && (used_at.elapsed() < UNTESTED || connection.ping().await.is_ok())
-        {
-            return Ok(connection);
+    pub(super) async fn take(&mut self) -> Result<Used, sqlx::Error> {
+        let now = Instant::now();
+        let kept = self.connection.take();
+        if let Some(used) = kept.filter(|used| now - used.used_at < IDLE && now < used.until) {
+            return Ok(used);
         }
-        self.pool.acquire().await
+        let connection = self.pool.acquire().await?;
+        let longest = self.pool.options().get_max_lifetime().unwrap_or(Duration::from_hours(1));
+        Ok(Used { connection, until: now + longest, used_at: now })
     }
 
     /// For the next statement.
-    pub(super) fn keep(&mut self, connection: PoolConnection<Postgres>) {
-        self.connection = Some((connection, Instant::now()));
+    pub(super) fn keep(&mut self, used: Used) {
+        self.connection = Some(Used { used_at: Instant::now(), ..used });
     }
 }

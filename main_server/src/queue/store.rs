@@ -221,9 +221,9 @@ impl Writer {
     async fn insert(&mut self, messages: &[NewMessage], full: bool) -> Result<Vec<SubmitResult>, Fault> {
         let (jobs, kept) = (&self.jobs, &mut self.kept);
         let inserting = async {
-            let mut connection = kept.take().await?;
-            let stored = insert(&mut connection, messages).await?;
-            kept.keep(connection);
+            let mut used = kept.take().await?;
+            let stored = insert(&mut used.connection, messages).await?;
+            kept.keep(used);
             Ok(stored)
         };
         let stored = if full { HashMap::new() } else { jobs.bounded(inserting).await? };

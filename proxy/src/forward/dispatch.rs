@@ -17,6 +17,7 @@ use super::{
     Waiting,
     batch::drop_answered,
     fair_queue::{FairQueue, Place},
+    pace::LATE,
     upstream::{Unanswered, Upstreams},
 };
 use crate::metrics::Metrics;
@@ -127,7 +128,7 @@ impl Sender {
 /// Refuses what has waited too long, also while no batch leaves, until nothing will come any more.
 pub(super) async fn shed(queue: Arc<FairQueue>) {
     while queue.look_after() {
-        sleep(queue.patience() / SHED_PART).await;
+        sleep((queue.patience() / SHED_PART).min(LATE)).await;
     }
 }
 

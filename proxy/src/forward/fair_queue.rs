@@ -19,7 +19,10 @@ use std::{
 use shared::identity::Name;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{TooLate, Waiting, pace::Pace};
+use super::{
+    TooLate, Waiting,
+    pace::{LATE, Pace},
+};
 use crate::config;
 
 /// Of the time that a message may wait, in a standing queue.
@@ -103,7 +106,8 @@ impl FairQueue {
 
     /// How long a message may wait in a standing queue.
     pub(super) fn patience(&self) -> Duration {
-        self.longest / STANDING_PART
+        // waiting for company is no reason to be refused
+        (self.longest / STANDING_PART).max(2 * LATE)
     }
 
     /// Puts a message at the end of its client's queue.
@@ -214,7 +218,7 @@ fn refuse(late: Vec<Waiting>) {
 }
 
 impl Queues {
-    /// Whether a batch may leave. What fills one does not wait for company, nor does anybody when no more can come.
+    /// Whether a batch may leave. As many as fill one do not wait for company, nor does anybody when no more can come.
     fn is_enough(&self, bounds: Bounds, now: Instant) -> bool {
         let Some(enough) = self.pace.enough(now) else { return false };
         self.waiting > 0 && (self.closed || self.waiting >= enough.min(bounds.messages))
@@ -385,10 +389,11 @@ mod tests {
         for text in ["1", "2"] {
             queue.push(waiting("a", text, 1)).unwrap();
         }
+        let before = Instant::now();
         let (first, place) = queue.collect().await.unwrap();
         assert_eq!(texts(&first), "12");
         queue.push(waiting("a", "3", 1)).unwrap();
-        assert!(!queue.lock().is_enough(ALL, Instant::now()));
+        assert!(!queue.lock().is_enough(ALL, before));
         drop(place);
         assert_eq!(collected(&queue).await, "3", "one was back");
     }

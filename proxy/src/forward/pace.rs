@@ -2,8 +2,8 @@
 //!
 //! A batch costs its way, a statement and a commit, whatever is in it. Many small ones side by side cost everybody time
 //! that one large one would not. So beside others a batch leaves when it is as large as they usually are; at the latest
-//! when one of them is back, or is so late that something else than work holds it up. A lone message never waits, and
-//! little load makes small usual batches, which leave side by side. It is Nagle's rule (RFC 896) for several segments
+//! when one of them is back, or is so late that something else than work holds it up. Where nobody is on the way a
+//! message never waits, and little load makes small usual batches, which leave side by side. It is Nagle's rule (RFC 896) for several segments
 //! on the way.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Longer than a commit takes on any healthy disk: a batch that is away for so long is no company to wait for.
-const LATE: Duration = Duration::from_millis(25);
+pub(super) const LATE: Duration = Duration::from_millis(25);
 
 /// See above.
 #[derive(Debug)]

@@ -45,7 +45,10 @@ pub(crate) async fn keep_to_rate(
     }
     let client = &principal.client_id;
     let body = request.body();
+    // what is longer than anything that is read here is refused for that, and costs no more than that
+    let longest = edge.message.body.0.max(edge.batch.body_bytes.0) as u64;
     let bytes = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+    let bytes = bytes.map(|bytes| bytes.min(longest));
     let mut response = match edge.rates.take(client, rates, bytes, Instant::now()) {
         Ok(()) if bytes.is_none() && rates.bytes.is_some() => {
             next.run(counted(request, edge.rates.clone(), client.clone(), rates)).await

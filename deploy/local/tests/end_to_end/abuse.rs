@@ -10,7 +10,7 @@ use rustls::version::TLS13;
 use crate::{
     hygiene::frames::{PREFACE, data, headers, settings},
     support::{
-        DEADLINE, Sender,
+        DEADLINE, PATIENT, Sender,
         caller::{Call, Caller},
         options,
     },
@@ -55,7 +55,7 @@ fn half_sent(caller: &Caller, url: &str) -> Call {
 
 #[test]
 fn abuse_by_one_client_is_held_in_bounded_memory_and_others_are_served() {
-    let stack = Stack::start(options().proxy_config(CONFIG)).unwrap();
+    let stack = Stack::start(options().proxy_config(&format!("{CONFIG}\n{PATIENT}"))).unwrap();
     let (abuser, other) = (Sender::new(&stack), Sender::new(&stack));
     assert_eq!(other.post_message("before").status, 202);
     let before = peak(&stack);

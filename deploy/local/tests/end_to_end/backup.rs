@@ -33,7 +33,7 @@ fn psql_file(name: &str, url: &str, input: &Path) -> String {
 /// The database as it was when it was dumped, and nothing since.
 fn restore(stack: &Stack, dump: &Path) {
     let maintenance = stack.postgres().unwrap().url("postgres", SUPERUSER);
-    psql(&maintenance, "DROP DATABASE portcullis").unwrap();
+    psql(&maintenance, "DROP DATABASE portcullis WITH (FORCE)").unwrap();
     psql(&maintenance, "CREATE DATABASE portcullis").unwrap();
     let mut restore = Command::new("pg_restore");
     run(restore.arg("--exit-on-error").args(["--dbname", stack.owner_url()]).arg(dump));

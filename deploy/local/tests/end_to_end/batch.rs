@@ -122,7 +122,7 @@ fn a_batch_of_which_nothing_is_a_message_is_answered_400_with_every_reason() {
 #[test]
 fn a_batch_is_bounded_in_messages_and_in_bytes() {
     // not in time: a machine that is busy takes long for so much
-    let patch = "[message]\nbody_timeout = '5m'\n[upstream]\ntimeout = '25s'\nretry_for = '25s'";
+    let patch = "[message]\nbody_timeout = '5m'\n[upstream]\nwaiting_time = '25s'\ntimeout = '25s'\nretry_for = '25s'";
     let stack = Stack::start(options().processes(1, 1, 0).proxy_config(patch)).unwrap();
     let sender = Sender::new(&stack);
     let answer = post(&sender, &vec![message("x"); 1001]);

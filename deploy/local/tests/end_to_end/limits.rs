@@ -4,14 +4,15 @@ use local::{Client, Stack};
 use rustls::version::TLS13;
 
 use crate::{
-    support::{Sender, caller::Caller, options, repeater::Repeater, shared_stack},
+    support::{PATIENT, Sender, caller::Caller, options, repeater::Repeater, shared_stack},
     traffic::metric,
 };
 
 #[test]
 fn connections_that_have_served_their_time_cut_no_request_at_either_hop() {
     let few = "[limits]\nrequests = 5";
-    let stack = Stack::start(options().proxy_config(few).main_server_config(few)).unwrap();
+    let stack =
+        Stack::start(options().proxy_config(&format!("{few}\n{PATIENT}")).main_server_config(few)).unwrap();
     let sender = Sender::new(&stack);
     for http in ["--http1.1", "--http2"] {
         let repeater = Repeater::start(&sender.curl.clone().flag(http), &sender.at("/api/v1/whoami"));

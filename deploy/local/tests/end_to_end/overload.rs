@@ -10,7 +10,7 @@ use rustls::version::TLS13;
 use serde_json::Value;
 
 use crate::{
-    support::{DEADLINE, Sender, caller::Caller, options},
+    support::{DEADLINE, PATIENT, Sender, caller::Caller, options},
     traffic::metric,
 };
 
@@ -30,8 +30,8 @@ fn post_many(stack: &Stack, sender: &Sender, count: usize) -> Vec<(u16, String)>
 
 #[test]
 fn beyond_the_cap_503_is_answered_and_what_is_admitted_is_delivered() {
-    let patch = "[admission]\nmessages_per_second = 1\nburst = 5";
-    let stack = Stack::start(options().proxy_config(patch)).unwrap();
+    let patch = format!("[admission]\nmessages_per_second = 1\nburst = 5\n{PATIENT}");
+    let stack = Stack::start(options().proxy_config(&patch)).unwrap();
     let senders: Vec<_> = (0..4).map(|_| Sender::new(&stack)).collect();
     let answers: Vec<_> = thread::scope(|scope| {
         let posting: Vec<_> =
@@ -59,8 +59,8 @@ fn beyond_the_cap_503_is_answered_and_what_is_admitted_is_delivered() {
 
 #[test]
 fn the_cap_says_when_to_come_back_and_is_for_messages_only() {
-    let patch = "[admission]\nmessages_per_second = 0.001\nburst = 1";
-    let stack = Stack::start(options().proxy_config(patch)).unwrap();
+    let patch = format!("[admission]\nmessages_per_second = 0.001\nburst = 1\n{PATIENT}");
+    let stack = Stack::start(options().proxy_config(&patch)).unwrap();
     let sender = Sender::new(&stack);
     assert_eq!(sender.post_message("the one").status, 202);
     let answer = sender.post_message("one too many");
@@ -79,7 +79,7 @@ fn the_cap_says_when_to_come_back_and_is_for_messages_only() {
 
 #[test]
 fn a_message_that_waits_too_long_is_refused_and_not_stored() {
-    let patch = "[upstream]\nin_flight = 1\nwaiting_time = '100ms'\ntimeout = '2m'\nretry_for = '2m'";
+    let patch = "[upstream]\nin_flight = 1\nwaiting_time = '2s'\ntimeout = '2m'\nretry_for = '2m'";
     let stack = Stack::start(options().proxy_config(patch)).unwrap();
     let sender = Sender::new(&stack);
     let server = &stack.main_servers[0].process;

@@ -14,14 +14,20 @@ use local::{Answer, Client, Curl, Stack, StackOptions};
 /// Longer than anything takes here; only a failing test waits so long.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
+/// For a proxy whose test claims nothing about time: a machine that starts ten stacks at once takes long for a commit.
+pub(crate) const PATIENT: &str = "[upstream]\nwaiting_time = '25s'\ntimeout = '25s'\nretry_for = '25s'";
+
+/// For one that holds a body back until something has happened.
+pub(crate) const HELD_BODIES: &str = "[limits]\nbody_pause = '5m'\n[message]\nbody_timeout = '5m'";
+
 /// A stack of one proxy, one main server and one worker that every test may use and none may break.
 pub(crate) fn shared_stack() -> &'static Stack {
-    // no claim here is about time, and a machine that starts ten stacks at once takes long for a large batch; and who
-    // asks two hundred times why it is refused is slowed elsewhere (`slowed`)
-    const PATIENT: &str =
-        "[upstream]\nwaiting_time = '25s'\ntimeout = '25s'\nretry_for = '25s'\n[refusals]\nper_second = 0";
-    static STACK: LazyLock<Stack> =
-        LazyLock::new(|| Stack::start(options().proxy_config(PATIENT)).expect("the shared stack starts"));
+    // who asks two hundred times why it is refused is slowed elsewhere (`slowed`)
+    const UNSLOWED: &str = "[refusals]\nper_second = 0\nper_second_of_address = 0";
+    static STACK: LazyLock<Stack> = LazyLock::new(|| {
+        let config = [PATIENT, HELD_BODIES, UNSLOWED].join("\n");
+        Stack::start(options().proxy_config(&config)).expect("the shared stack starts")
+    });
     &STACK
 }
 

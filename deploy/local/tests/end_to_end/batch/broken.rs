@@ -7,7 +7,7 @@ use rustls::version::TLS13;
 use serde_json::json;
 
 use super::{PATH, each, message, post_lines, results, stored};
-use crate::support::{DEADLINE, Sender, caller::Caller, options, shared_stack};
+use crate::support::{DEADLINE, HELD_BODIES, PATIENT, Sender, caller::Caller, options, shared_stack};
 
 #[test]
 fn a_syntax_error_in_the_middle_of_an_array_refuses_the_whole_batch() {
@@ -71,8 +71,8 @@ fn a_batch_whose_upload_is_cut_off_stores_nothing() {
 
 #[test]
 fn a_batch_beyond_those_that_are_read_at_once_is_refused_until_one_of_them_ends() {
-    let patch = "[batch]\nat_once = 1";
-    let stack = Stack::start(options().processes(1, 1, 0).proxy_config(patch)).unwrap();
+    let patch = format!("[batch]\nat_once = 1\n{HELD_BODIES}\n{PATIENT}");
+    let stack = Stack::start(options().processes(1, 1, 0).proxy_config(&patch)).unwrap();
     let (slow, sender) = (Sender::new(&stack), Sender::new(&stack));
     let line = message("x").to_string();
     let mut call = Caller::of(&slow.client, &TLS13).connect(stack.url()).unwrap();
@@ -89,7 +89,7 @@ fn a_batch_beyond_those_that_are_read_at_once_is_refused_until_one_of_them_ends(
 
 #[test]
 fn a_client_revoked_while_its_batch_arrives_is_refused_and_nothing_is_stored() {
-    let stack = Stack::start(options().processes(1, 1, 0)).unwrap();
+    let stack = Stack::start(options().processes(1, 1, 0).proxy_config(HELD_BODIES)).unwrap();
     let sender = Sender::new(&stack);
     let folder = tempfile::tempdir().unwrap();
     let verbose = folder.path().join("verbose");

@@ -9,11 +9,11 @@ use std::{
 use local::{Stack, eventually};
 use private_postgres::psql;
 
-use crate::support::{DEADLINE, Sender, options};
+use crate::support::{DEADLINE, HELD_BODIES, Sender, options};
 
 #[test]
 fn a_client_revoked_in_the_middle_of_its_upload_is_refused_and_nothing_is_stored() {
-    let stack = Stack::start(options().processes(1, 1, 0)).unwrap();
+    let stack = Stack::start(options().processes(1, 1, 0).proxy_config(HELD_BODIES)).unwrap();
     let sender = Sender::new(&stack);
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
