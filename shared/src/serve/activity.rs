@@ -1,9 +1,11 @@
 //! What a connection is doing, as far as its deadlines care: how many requests are being answered, and
-//! since when there has been none. Written by the requests, read by the socket.
+//! since when there has been none; and which answers wait for the peer, and until when. Written by the requests, read
+//! by the socket.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -18,6 +20,8 @@ pub(super) struct Activity {
     /// Requests that have ended, and the microseconds after `since` at which the last one did.
     ended: AtomicU32,
     last_end: AtomicU64,
+    /// Of the answers that are being handed over, by number: until when the peer may leave what it was offered.
+    offered: Mutex<HashMap<u32, Instant>>,
 }
 
 /// What the deadlines of a connection depend on.
@@ -35,7 +39,10 @@ pub(super) enum Phase {
 }
 
 /// One request being answered; it ends when this is dropped, answered or not.
-pub(super) struct InFlight(Arc<Activity>);
+pub(super) struct InFlight {
+    activity: Arc<Activity>,
+    number: u32,
+}
 
 impl Activity {
     pub(super) fn new() -> Self {
@@ -45,6 +52,7 @@ impl Activity {
             begun: AtomicU32::new(0),
             ended: AtomicU32::new(0),
             last_end: AtomicU64::new(0),
+            offered: Mutex::default(),
         }
     }
 
@@ -52,7 +60,20 @@ impl Activity {
     pub(super) fn begin(self: &Arc<Self>) -> (InFlight, u32) {
         self.in_flight.fetch_add(1, Relaxed);
         let begun = self.begun.fetch_add(1, Relaxed).saturating_add(1);
-        (InFlight(self.clone()), begun)
+        (InFlight { activity: self.clone(), number: begun }, begun)
+    }
+
+    /// When the first of the answers that wait for the peer has waited for too long.
+    pub(super) fn untaken_at(&self) -> Option<Instant> {
+        // none is, as long as no request is in hand
+        if self.in_flight.load(Relaxed) == 0 {
+            return None;
+        }
+        self.offered().values().min().copied()
+    }
+
+    fn offered(&self) -> MutexGuard<'_, HashMap<u32, Instant>> {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long there has been something to count.
@@ -69,11 +90,25 @@ impl Activity {
     }
 }
 
+impl InFlight {
+    /// Its answer waits for the peer, until then at most.
+    pub(super) fn offered(&self, until: Instant) {
+        self.activity.offered().insert(self.number, until);
+    }
+
+    /// It waits for us, or is over.
+    pub(super) fn taken(&self) {
+        self.activity.offered().remove(&self.number);
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let micros = u64::try_from(self.0.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.0.last_end.store(micros, Relaxed);
-        self.0.ended.fetch_add(1, Relaxed);
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        self.taken();
+        let activity = &self.activity;
+        let micros = u64::try_from(activity.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        activity.last_end.store(micros, Relaxed);
+        activity.ended.fetch_add(1, Relaxed);
+        activity.in_flight.fetch_sub(1, Relaxed);
     }
 }

@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -56,7 +57,7 @@ pub(super) async fn answer(
     let (asked_on, version) = (connection.clone(), parts.version);
     let (body, unread) = WatchedBody::new(body, connection, held.clone());
     let Ok(response) = router.oneshot(Request::from_parts(parts, Body::new(body))).await;
-    let mut response = response.map(|body| Body::new(Answering { body, _in_flight: in_flight, _held: held }));
+    let mut response = response.map(|body| Body::new(Answering::new(body, in_flight, held, &asked_on)));
     // hyper says so by itself only of a connection that began to close before it was asked
     if version <= Version::HTTP_11 && asked_on.is_closing() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -103,11 +104,38 @@ fn check(connection: &Connection, head: &http::request::Parts) -> Result<(), Bre
     Err(Breach::of(Bound::Memory, Code::Overloaded, text))
 }
 
-/// An answer's body, with what its request holds until it was handed over.
+/// An answer's body, with what its request holds until it was handed over. While the peer leaves a piece of it, over
+/// HTTP/2 by opening no window, nothing asks for the next one: the connection is told until when that may last.
 struct Answering {
     body: Body,
-    _in_flight: InFlight,
+    in_flight: InFlight,
     _held: Arc<Held>,
+    write: Duration,
+    least_rate: usize,
+    /// Bytes of the pieces that were asked for; the last ones may still be on their way.
+    passed_on: usize,
+}
+
+impl Answering {
+    fn new(body: Body, in_flight: InFlight, held: Arc<Held>, connection: &Connection) -> Self {
+        let limits = connection.limits();
+        let (write, least_rate) = (limits.write.0, limits.least_rate.0);
+        let mut answering = Self { body, in_flight, _held: held, write, least_rate, passed_on: 0 };
+        answering.offer(0);
+        answering
+    }
+
+    /// A piece of so many bytes is offered to the peer, which may have those before it to take yet.
+    fn offer(&mut self, bytes: usize) {
+        let before = u64::try_from(self.passed_on / self.least_rate.max(1)).unwrap_or(u64::MAX);
+        let patience = self.write.saturating_add(Duration::from_secs(before));
+        let now = Instant::now();
+        // further away than the clock goes: never
+        if let Some(until) = now.checked_add(patience) {
+            self.in_flight.offered(until);
+        }
+        self.passed_on = self.passed_on.saturating_add(bytes);
+    }
 }
 
 impl HttpBody for Answering {
@@ -118,7 +146,13 @@ impl HttpBody for Answering {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => self.offer(frame.data_ref().map_or(0, Bytes::len)),
+            // whoever makes the answer is not done
+            _ => self.in_flight.taken(),
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls_pki_types::UnixTime;
@@ -150,6 +150,10 @@ impl Connection {
 
     pub(super) fn phase(&self) -> Phase {
         self.activity.phase()
+    }
+
+    pub(super) fn untaken_at(&self) -> Option<Instant> {
+        self.activity.untaken_at()
     }
 }
 

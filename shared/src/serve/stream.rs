@@ -2,7 +2,7 @@
 //!
 //! hyper's own header timer also ends idle keep-alive connections, and it has none for HTTP/2 or for a
 //! peer that does not read. Here: a deadline for a head that has begun, another for idling, patience for
-//! writing. One timer serves all three and is re-armed only when it fires or must fire earlier, so a
+//! writing, and for answers that the peer opens no window for. One timer serves all of them and is re-armed only when it fires or must fire earlier, so a
 //! request on a busy connection costs no timer at all. HTTP/2 frames are counted on their way in, and what hyper
 //! answers by itself is made a problem on its way out. On drop the socket goes back to whoever lingers.
 
@@ -98,7 +98,8 @@ impl TimedStream {
             if self.connection.is_closing() {
                 self.closing_since.get_or_insert_with(Instant::now);
             }
-            let write = self.writing.deadline().map(|deadline| (deadline, Some(Bound::Write)));
+            let untaken = [self.writing.deadline(), self.connection.untaken_at()].into_iter().flatten();
+            let write = untaken.min().map(|deadline| (deadline, Some(Bound::Write)));
             let earliest = [self.read_deadline(), write].into_iter().flatten().min_by_key(|(at, _)| *at);
             let Some((deadline, bound)) = earliest else { return Poll::Pending };
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));

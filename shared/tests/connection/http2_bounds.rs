@@ -200,3 +200,48 @@ async fn the_last_request_is_answered_before_the_goodbye_takes_effect() {
         assert_eq!(answers, [(1, b"1".to_vec()), (3, b"2".to_vec())]);
     }
 }
+
+#[tokio::test]
+async fn answers_that_no_window_is_opened_for_end_their_connection() {
+    let write = shared::config::Span::millis(200);
+    for (limits, revoked) in [
+        (Limits { write, ..Limits::default() }, false),
+        // it is closing already, and may take its time for answers that are taken
+        (Limits { write, requests: 20, ..Limits::default() }, false),
+        (Limits { write, ..Limits::default() }, true),
+    ] {
+        let door = OpenDoor::open(Handshake::Explain, limits).await;
+        let mut peer = Peer::knock(&door).await;
+        // SETTINGS_INITIAL_WINDOW_SIZE
+        peer.send(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])).await;
+        peer.send(&many(20, |n| frame(1, END_STREAM | END_HEADERS, 2 * n + 1, ROOT))).await;
+        if revoked {
+            while peer.frame().await.unwrap().0 != 1 {}
+            door.connections.close_where(|_| true);
+        }
+        assert_eq!(peer.until_closed(0).await, Vec::<Vec<u8>>::new());
+        assert_eq!(door.reached("write"), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_taken_slowly_is_taken_to_its_end() {
+    let write = shared::config::Span::millis(300);
+    let door = OpenDoor::open(Handshake::Explain, Limits { write, ..Limits::default() }).await;
+    let mut peer = Peer::knock(&door).await;
+    peer.send(&frame(4, 0, 0, &[0, 4, 0, 0, 4, 0])).await;
+    peer.send(&frame(1, END_STREAM | END_HEADERS, 1, b"\x82\x87\x44\x07/pieces\x41\x09localhost")).await;
+    // 20 pieces of 1 KiB, one at a time: longer in all than a peer is waited for that takes nothing
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    let mut taken = 0;
+    while taken < 20 << 10 {
+        let (kind, _, payload) = peer.frame().await.unwrap();
+        if kind == 0 && !payload.is_empty() {
+            taken += payload.len();
+            pace.tick().await;
+            let window = u32::try_from(payload.len()).unwrap().to_be_bytes();
+            peer.send(&[frame(8, 0, 1, &window), frame(8, 0, 0, &window)].concat()).await;
+        }
+    }
+    assert_eq!(door.reached("write"), 0);
+}

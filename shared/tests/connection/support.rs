@@ -1,6 +1,12 @@
 //! The actors: authorities, genuine and forged, and a door to knock at.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -11,6 +17,7 @@ use axum::{
     routing::{get, post},
 };
 use certs::{Authority, ClientRequest, Host, Issued, Leaf, LeafRequest, ServiceRequest, TrustDomain};
+use hyper::body::{Bytes, Frame};
 use prometheus_client::registry::Registry;
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
@@ -108,6 +115,7 @@ impl OpenDoor {
             .route("/refuse", post(|| async { (axum::http::StatusCode::FORBIDDEN, "no") }))
             .route("/read", post(read_whole))
             .route("/large", get(|| async { vec![b'x'; 32 << 20] }))
+            .route("/pieces", get(|| async { Body::new(Pieces(20)) }))
             .layer(from_fn(keep_bounds));
         shutdown.spawn("door", door.serve(listener, router));
         Self { authority, address, connections, shutdown, metrics, tls, handshake, folder }
@@ -168,6 +176,23 @@ async fn read_whole(body: Body) -> Response {
     match to_bytes(body, usize::MAX).await {
         Ok(bytes) => bytes.len().to_string().into_response(),
         Err(error) => BodyFault::problem(&error).into_response(),
+    }
+}
+
+/// So many pieces of 1 KiB, one after the other.
+struct Pieces(u8);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(left) = self.0.checked_sub(1) else { return Poll::Ready(None) };
+        self.0 = left;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 1024])))))
     }
 }
 
