@@ -45,6 +45,13 @@ client=${client%.crt} worker=${worker%.crt}
 target/debug/portcullis-certs --dir "$(of_stack pki)" --database-url "$(of_stack database_url)" \
     issue operator check >"$home/operator.log"
 operator=$(of_stack pki)/services/operator/check/check
+# the main server has to have heard of it, or all that it is answered is 403
+tries=100
+until ask "$operator" "$workers/api/v1/queues" >"$home/queues.json" 2>"$home/queues.log"; do
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] || { cat "$home/queues.log" >&2; echo "the operator's certificate is not admitted" >&2; exit 1; }
+    sleep 0.2
+done
 
 # Nobody but the tests leases: some messages that wait, and some dead letters, so that there is something to be shown.
 frozen=$(of_stack worker pid)
