@@ -24,7 +24,7 @@ mod body;
 mod linger;
 mod metrics;
 
-pub use answer::{RequestId, keep_bounds};
+pub use answer::{RequestId, SetAside, keep_bounds};
 pub use body::BodyFault;
 pub use connection::{Connection, Connections};
 pub use door::Door;

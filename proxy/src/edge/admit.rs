@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue};
-use shared::serve::Connection;
+use shared::serve::{Connection, SetAside};
 
 use super::{Arrival, Principal, arrive::LastAnswer, instant};
 use crate::routes::Edge;
@@ -39,6 +39,10 @@ pub(crate) async fn admit(
     let verdict = match edge.authorizer.authorize(&connection.peer) {
         // 503s are not their fault, and pass
         Err(refusal) if refusal.is_about_the_holder() => {
+            // while this one waits, others may be let in
+            if let Some(set_aside) = request.extensions().get::<SetAside>() {
+                set_aside.give_back();
+            }
             edge.refusals.slow(&edge.authorizer, &connection, refusal).await
         }
         verdict => verdict,

@@ -6,7 +6,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -41,6 +41,19 @@ pub struct RequestId(pub Uuid);
 #[derive(Debug, Clone, Copy)]
 struct HasMemory(bool);
 
+/// The memory that is set aside for a request's body, so that a request that was let in comes to its end.
+#[derive(Debug, Clone)]
+pub struct SetAside(Weak<Held>);
+
+impl SetAside {
+    /// Gives it back: the request is not let in, at least not yet, and its body not read.
+    pub fn give_back(&self) {
+        if let Some(held) = self.0.upgrade() {
+            held.give_back_ahead();
+        }
+    }
+}
+
 /// Passes one request on, with the connection it came on; answers what was left of its body, too.
 pub(super) async fn answer(
     connection: Arc<Connection>,
@@ -54,6 +67,7 @@ pub(super) async fn answer(
     parts.extensions.insert(RequestId(Uuid::now_v7()));
     parts.extensions.insert(connection.clone());
     let held = Arc::new(held.unwrap_or_else(|| connection.hold_nothing()));
+    parts.extensions.insert(SetAside(Arc::downgrade(&held)));
     let (asked_on, version) = (connection.clone(), parts.version);
     let (body, unread) = WatchedBody::new(body, connection, held.clone());
     let Ok(response) = router.oneshot(Request::from_parts(parts, Body::new(body))).await;

@@ -68,6 +68,14 @@ impl Held {
         bytes <= ahead || self.take(bytes - ahead)
     }
 
+    /// Nothing is read of the body for now: gives back what is set aside for it. What comes after all is taken as it comes.
+    pub(super) fn give_back_ahead(&self) {
+        let bytes = self.ahead.swap(0, Relaxed);
+        self.bytes.fetch_sub(bytes, Relaxed);
+        self.memory.taken.fetch_sub(bytes, Relaxed);
+        self.share.fetch_sub(bytes, Relaxed);
+    }
+
     /// Two that ask at once may both be refused, where one could have been served.
     fn take(&self, bytes: usize) -> bool {
         let taken = self.memory.taken.fetch_add(bytes, Relaxed);
@@ -112,6 +120,11 @@ mod tests {
         assert!(request.grow(600) && request.grow(600));
         assert_eq!(memory.taken.load(Relaxed), REQUEST + 300 + 1200);
         drop(request);
+        let refused = memory.hold(&a, 100, Some(1000)).unwrap();
+        refused.give_back_ahead();
+        assert_eq!(memory.taken.load(Relaxed), REQUEST + 300);
+        assert!(refused.grow(1000));
+        drop(refused);
         assert_eq!(memory.taken.load(Relaxed), 0);
         assert_eq!([a, b, c].map(|share| share.load(Relaxed)), [0; 3]);
     }
