@@ -15,12 +15,12 @@ const IDLE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Kept {
     pool: PgPool,
-    connection: Option<Used>,
+    connection: Option<Lent>,
 }
 
 /// A connection, until when it may be kept, and when it was used last.
 #[derive(Debug)]
-pub(super) struct Used {
+pub(super) struct Lent {
     pub(super) connection: PoolConnection<Postgres>,
     until: Instant,
     used_at: Instant,
@@ -33,7 +33,7 @@ impl Kept {
     }
 
     /// The one that is kept, or another. Give it back with [`Self::keep`] if the statement succeeded.
-    pub(super) async fn take(&mut self) -> Result<Used, sqlx::Error> {
+    pub(super) async fn take(&mut self) -> Result<Lent, sqlx::Error> {
         let now = Instant::now();
         let kept = self.connection.take();
         if let Some(used) = kept.filter(|used| now - used.used_at < IDLE && now < used.until) {
@@ -41,11 +41,11 @@ impl Kept {
         }
         let connection = self.pool.acquire().await?;
         let longest = self.pool.options().get_max_lifetime().unwrap_or(Duration::from_hours(1));
-        Ok(Used { connection, until: now + longest, used_at: now })
+        Ok(Lent { connection, until: now + longest, used_at: now })
     }
 
     /// For the next statement.
-    pub(super) fn keep(&mut self, used: Used) {
-        self.connection = Some(Used { used_at: Instant::now(), ..used });
+    pub(super) fn keep(&mut self, used: Lent) {
+        self.connection = Some(Lent { used_at: Instant::now(), ..used });
     }
 }
