@@ -126,7 +126,7 @@ async fn answer_to_pieces(door: &OpenDoor, piece: usize) -> String {
     for _ in 0..1000 / piece {
         stream.write_all(&vec![b'x'; piece]).await.unwrap();
         stream.flush().await.unwrap();
-        if let Ok(read) = timeout(Duration::from_millis(50), stream.read(&mut answer)).await {
+        if let Ok(read) = timeout(Duration::from_millis(400), stream.read(&mut answer)).await {
             answer.truncate(read.unwrap());
             return String::from_utf8(answer).unwrap();
         }
@@ -138,8 +138,8 @@ async fn answer_to_pieces(door: &OpenDoor, piece: usize) -> String {
 
 #[tokio::test]
 async fn a_body_that_pauses_is_read_and_one_that_trickles_is_not() {
-    // its pauses are longer than 300 ms in all, and each piece of 100 bytes gives a second back
-    let limits = Limits { body_pause: Span::millis(300), least_rate: ByteSize(100), ..Limits::default() };
+    // its pauses are longer than 3 s in all, and each piece of 100 bytes gives a second back
+    let limits = Limits { body_pause: Span::seconds(3), least_rate: ByteSize(100), ..Limits::default() };
     let door = open(limits).await;
     let answer = answer_to_pieces(&door, 100).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("1000"), "{answer}");

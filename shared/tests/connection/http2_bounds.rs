@@ -97,11 +97,11 @@ async fn a_flood_of_frames_ends_its_connection() {
     let continued = [frame(1, 0, 1, POST), many(20, |_| frame(9, 0, 1, b"\x00\x01a\x01b"))].concat();
     let empty = |count| [open_stream(1), many(count, |_| frame(0, 0, 1, &[]))].concat();
     let floods = [
-        ("PING", many(3000, |_| frame(6, 0, 0, &[0; 8])), "idle_frames"),
-        ("SETTINGS", many(3000, |_| frame(4, 0, 0, &[])), "idle_frames"),
-        ("PRIORITY", many(3000, |_| frame(2, 0, 1, &[0, 0, 0, 3, 1])), "idle_frames"),
-        ("WINDOW_UPDATE", many(3000, |_| frame(8, 0, 0, &[0, 0, 0, 1])), "idle_frames"),
-        ("an unknown type", many(3000, |_| frame(0xfa, 0, 0, &[])), "idle_frames"),
+        ("PING", many(30_000, |_| frame(6, 0, 0, &[0; 8])), "idle_frames"),
+        ("SETTINGS", many(30_000, |_| frame(4, 0, 0, &[])), "idle_frames"),
+        ("PRIORITY", many(30_000, |_| frame(2, 0, 1, &[0, 0, 0, 3, 1])), "idle_frames"),
+        ("WINDOW_UPDATE", many(30_000, |_| frame(8, 0, 0, &[0, 0, 0, 1])), "idle_frames"),
+        ("an unknown type", many(30_000, |_| frame(0xfa, 0, 0, &[])), "idle_frames"),
         // CVE-2023-44487: of those in one go the library notices; the others count as frames that ask for nothing
         ("rapid resets", many(60, begun_and_taken_back), "http2"),
         // CVE-2024-27316
