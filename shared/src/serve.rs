@@ -25,6 +25,7 @@ mod linger;
 mod metrics;
 
 pub use answer::{RequestId, SetAside, keep_bounds};
+pub use arrivals::network;
 pub use body::BodyFault;
 pub use connection::{Connection, Connections};
 pub use door::Door;

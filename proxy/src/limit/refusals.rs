@@ -5,7 +5,7 @@
 //! may wait, each of which holds a connection, they are given at once. Two locks of shards, and only by the refused.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -13,7 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shared::{identity::Fingerprint, serve::Connection, shutdown::Shutdown};
+use shared::{
+    identity::Fingerprint,
+    serve::{Connection, network},
+    shutdown::Shutdown,
+};
 use tokio::time::sleep_until;
 
 use super::{
@@ -165,14 +169,6 @@ fn count<K: std::hash::Hash + Eq + Clone>(
         (limit.time_for(owed), refused.waiting >= bounds.waiting)
     });
     counted.unwrap_or((Duration::ZERO, false))
-}
-
-/// The part of an address that one peer cannot change as it likes: of IPv6, the first half (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address @ IpAddr::V4(_) => address,
-    }
 }
 
 impl Drop for Waiting<'_> {

@@ -105,8 +105,9 @@ impl Drop for Arrival {
     }
 }
 
-/// What one peer has at its disposal: an IPv4 address, or an IPv6 /64.
-pub(super) fn network(remote: IpAddr) -> IpAddr {
+/// What one peer has at its disposal: an IPv4 address, or an IPv6 /64 (RFC 6177).
+#[must_use]
+pub fn network(remote: IpAddr) -> IpAddr {
     match remote.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
         address @ IpAddr::V4(_) => address,
