@@ -93,12 +93,7 @@ async fn the_same_idempotency_keys_at_once_in_many_orders_are_stored_once() {
             batch.iter().map(|sent| (sent.message_id, sent.idempotency_key.clone().unwrap().key)).collect();
         senders.spawn(async move { (of_ids, queue.submit(name("proxy-1"), batch, 1).await) });
     }
-    eventually(|| async {
-        let waiting =
-            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'idempotency_keys'::regclass";
-        stack.value(waiting).await == "4"
-    })
-    .await;
+    eventually(|| async { stack.inserts_that_wait().await == "4" }).await;
     gate.rollback().await.unwrap();
     let (mut stored, mut answered) = (HashMap::new(), Vec::new());
     for (of_ids, answer) in senders.join_all().await {

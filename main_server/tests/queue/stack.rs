@@ -150,6 +150,14 @@ impl Stack {
         sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&self.onlooker).await.unwrap()
     }
 
+    /// How many inserts wait for a lock. The queue's other tasks may wait for the same one, and do not count.
+    pub(crate) async fn inserts_that_wait(&self) -> String {
+        let query = "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'
+                       AND query LIKE '-- queue.insert%'";
+        self.value(query).await
+    }
+
     pub(crate) async fn job_state(&self, message_id: Uuid) -> String {
         self.value(format!("SELECT state FROM jobs WHERE message_id = '{message_id}'")).await
     }

@@ -126,11 +126,7 @@ async fn batches_beyond_the_bound_are_refused_while_the_others_wait() {
         assert!(matches!(answer, Err(Fault::Overloaded)), "{answer:?}");
         refused += 1;
     }
-    eventually(|| async {
-        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'messages'::regclass";
-        stack.value(waiting).await == "1"
-    })
-    .await;
+    eventually(|| async { stack.inserts_that_wait().await == "1" }).await;
     lock.rollback().await.unwrap();
     let mut stored = 0;
     while let Some(answer) = senders.join_next().await {
