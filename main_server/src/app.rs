@@ -47,8 +47,11 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let mut metrics = MetricsRegistry::default();
     keyring.watch(config.keyring.reload.0, &mut metrics, &shutdown);
     let door_metrics = DoorMetrics::register(&mut metrics);
-    let ends = config.tls.identity().ends()?;
-    metrics.register_collector(Box::new(OwnCertificates::new().used_for("doors", move || ends)));
+    let (ends, expiry_warning) = (config.tls.identity().ends()?, config.tls.expiry_warning.0);
+    let certificates = OwnCertificates::new().used_for("doors", move || ends);
+    metrics.register_collector(Box::new(certificates.clone()));
+    let watched = certificates.clone().watch(expiry_warning, shutdown.clone());
+    shutdown.spawn("watch own certificates", watched);
     let bundle = Arc::new(TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?);
     let connections = [Arc::new(Connections::new()), Arc::new(Connections::new())];
     let audit = RefusalAudit::register(&mut metrics);
@@ -104,7 +107,9 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     shutdown.spawn(WORKER_DOOR, worker_door.serve(listeners.take(WORKER_DOOR)?, workers));
 
     let management = listeners.take(MANAGEMENT)?;
-    let (readiness, until) = (readiness(registry, lists, of_keyring), shutdown.clone());
+    let readiness = readiness(registry, lists, of_keyring)
+        .check_with("certificates", move || certificates.readiness(expiry_warning));
+    let until = shutdown.clone();
     shutdown.spawn("management", async move {
         if let Err(error) = management::serve(management, readiness, metrics, until).await {
             error!(%error, "the management listener ended");
@@ -166,7 +171,7 @@ fn readiness(registry: Arc<Registry>, lists: Arc<RevocationLists>, keyring: Arc<
             }
             None => Err(format!("too old to decide by: read {} s ago", registry.age().as_secs())),
         })
-        .check("crl", move || lists.readiness())
+        .check_with("crl", move || lists.checked())
         .check("keyring", move || Ok(keyring.detail()))
         .check("migrations", || Ok("all applied at start".to_owned()))
 }

@@ -60,7 +60,7 @@ pub struct ListenConfig {
 }
 
 /// The table `[tls]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
     /// Our leaf and the CAs above it, PEM.
@@ -69,6 +69,8 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// The CAs that issue certificates to services, PEM; never the root.
     pub services_ca: PathBuf,
+    /// From so long before our own certificate's end on, the log and `/readyz` warn.
+    pub expiry_warning: Span,
 }
 
 /// The table `[database]`.
@@ -157,6 +159,13 @@ impl Default for ListenConfig {
     fn default() -> Self {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Self { proxy_door: loopback(8002), worker_door: loopback(8003), management: loopback(9002) }
+    }
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        let file = PathBuf::new;
+        Self { certificate: file(), key: file(), services_ca: file(), expiry_warning: Span::days(14) }
     }
 }
 

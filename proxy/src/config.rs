@@ -74,6 +74,8 @@ pub struct Tls {
     pub trust_domain: String,
     /// How often the client door's files are looked at; SIGHUP hurries it.
     pub reload: Span,
+    /// From so long before our own certificate's end on, the log and `/readyz` warn.
+    pub expiry_warning: Span,
 }
 
 /// The table `[registry]`.
@@ -155,6 +157,7 @@ impl Default for Tls {
             unsafe_missing_eku: false,
             trust_domain: "portcullis.internal".to_owned(),
             reload: Span::seconds(5),
+            expiry_warning: Span::days(14),
         }
     }
 }

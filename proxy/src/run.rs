@@ -84,6 +84,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let authorizer = Arc::new(Authorizer { registry, crls: lists, bundle, trust_domain });
     let chain = config.limits.chain.clone();
     let of_trust = connections.clone();
+    let expiry_warning = config.tls.expiry_warning.0;
     let trust = Arc::new(DoorTrust::open(config.tls, chain, authorizer.clone(), activity.clone(), of_trust)?);
     shutdown.spawn("trust files", trust.clone().watch(shutdown.clone()));
     let sweep = sweep(authorizer.clone(), connections.clone(), shutdown.clone());
@@ -107,8 +108,12 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
 
     let door =
         Door::new("clients", trust.tls.clone(), config.limits, connections, door_metrics, shutdown.clone());
-    metrics_registry.register_collector(Box::new(own_certificates(&trust, to_main_servers)));
-    let readiness = readiness(&authorizer, upstreams_seen, trust);
+    let certificates = own_certificates(&trust, to_main_servers);
+    metrics_registry.register_collector(Box::new(certificates.clone()));
+    let watched = certificates.clone().watch(expiry_warning, shutdown.clone());
+    shutdown.spawn("watch own certificates", watched);
+    let readiness = readiness(&authorizer, upstreams_seen, trust)
+        .check_with("certificates", move || certificates.readiness(expiry_warning));
     shutdown.spawn("client door", door.serve(listeners.take("client door")?, routes(edge)));
     info!("ready for clients");
     management::serve(listeners.take("management")?, readiness, metrics_registry, shutdown).await
@@ -133,7 +138,7 @@ fn readiness(authorizer: &Authorizer, upstreams: Arc<Upstreams>, trust: Arc<Door
                 Some(age) => Ok(format!("{clients} clients, read {} ms ago", age.as_millis())),
             }
         })
-        .check("crl", move || lists.readiness())
+        .check_with("crl", move || lists.checked())
         .check("trust", move || Ok(trust.detail()))
         .check("upstream", move || {
             let (answering, all) = (upstreams.answering(), upstreams.len());

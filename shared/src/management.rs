@@ -3,73 +3,24 @@
 //! It is meant for loopback or a private network and asks for no certificate, so that a probe or a
 //! Prometheus needs none. Nothing secret is shown here.
 
-use std::{fmt, future::IntoFuture as _, sync::Arc, time::Duration};
+mod readiness;
+
+use std::{future::IntoFuture as _, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use http::header;
 use prometheus_client::registry::Registry;
-use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
-use crate::{openapi, shutdown::Shutdown};
+pub use readiness::{CheckResult, Checked, Readiness};
 
-/// What one check says: how it stands, or why it is not ready.
-pub type CheckResult = Result<String, String>;
+use crate::{openapi, shutdown::Shutdown};
 
 /// What is answered here, for programs.
 const DOCUMENT: &str = include_str!("../../docs/openapi/management.json");
 
 /// How long after the soft stop a request that was begun may still take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-type Check = Box<dyn Fn() -> CheckResult + Send + Sync>;
-
-/// The named checks behind `/readyz`. All of them must hold; none may do I/O.
-#[derive(Default)]
-pub struct Readiness {
-    checks: Vec<(&'static str, Check)>,
-}
-
-impl fmt::Debug for Readiness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.checks.iter().map(|(name, _)| name)).finish()
-    }
-}
-
-impl Readiness {
-    /// No checks yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a check that answers from memory.
-    #[must_use]
-    pub fn check(
-        mut self,
-        name: &'static str,
-        check: impl Fn() -> CheckResult + Send + Sync + 'static,
-    ) -> Self {
-        self.checks.push((name, Box::new(check)));
-        self
-    }
-
-    /// Whether all checks hold, and each one's answer.
-    #[must_use]
-    pub fn judge(&self) -> (bool, Value) {
-        let mut ready = true;
-        let mut checks = Map::new();
-        for (name, check) in &self.checks {
-            let (ok, detail) = match check() {
-                Ok(detail) => (true, detail),
-                Err(detail) => (false, detail),
-            };
-            ready &= ok;
-            checks.insert((*name).to_owned(), json!({"ok": ok, "detail": detail}));
-        }
-        (ready, json!({"status": if ready { "ready" } else { "not_ready" }, "checks": checks}))
-    }
-}
 
 struct Management {
     readiness: Readiness,

@@ -11,7 +11,7 @@ use std::{
 
 use serde::Deserialize;
 use shared::{
-    config::{Configuration, Source},
+    config::{Configuration, Source, Span},
     telemetry::LogConfig,
     tls::Identity,
 };
@@ -40,7 +40,7 @@ pub struct Config {
 }
 
 /// The table `[tls]`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
     /// PEM: this worker's certificate and the CA that issued it.
@@ -49,6 +49,15 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// PEM: the CAs under which main servers are believed.
     pub ca: PathBuf,
+    /// From so long before our own certificate's end on, the log and `/readyz` warn.
+    pub expiry_warning: Span,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        let file = PathBuf::new;
+        Self { certificate: file(), key: file(), ca: file(), expiry_warning: Span::days(14) }
+    }
 }
 
 impl TlsConfig {

@@ -31,11 +31,16 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let sink = SharedSink::open(config.sink.options())?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let ends = config.tls.identity().ends()?;
-    registry.register_collector(Box::new(OwnCertificates::new().used_for("main_servers", move || ends)));
+    let (ends, expiry_warning) = (config.tls.identity().ends()?, config.tls.expiry_warning.0);
+    let certificates = OwnCertificates::new().used_for("main_servers", move || ends);
+    registry.register_collector(Box::new(certificates.clone()));
+    let watched = certificates.clone().watch(expiry_warning, shutdown.clone());
+    shutdown.spawn("watch own certificates", watched);
 
     let listener = listeners.take("management")?;
-    let management = management::serve(listener, readiness(&config, &api, &sink), registry, shutdown.clone());
+    let readiness = readiness(&config, &api, &sink)
+        .check_with("certificates", move || certificates.readiness(expiry_warning));
+    let management = management::serve(listener, readiness, registry, shutdown.clone());
     shutdown.spawn("management", async move {
         if let Err(error) = management.await {
             error!(%error, "the management listener ended");

@@ -15,6 +15,12 @@ impl Span {
         Self(Duration::from_secs(seconds))
     }
 
+    /// So many days; for defaults.
+    #[must_use]
+    pub const fn days(days: u64) -> Self {
+        Self(Duration::from_secs(days * 86_400))
+    }
+
     /// So many milliseconds; for defaults.
     #[must_use]
     pub const fn millis(millis: u64) -> Self {

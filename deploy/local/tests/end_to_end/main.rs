@@ -34,6 +34,7 @@ mod backup;
 mod check_config;
 mod openapi;
 mod monitoring;
+mod health;
 mod doctor;
 mod send;
 mod up;

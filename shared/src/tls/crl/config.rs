@@ -55,6 +55,28 @@ pub enum Missing {
     Warn,
 }
 
+impl Overdue {
+    /// As it is written in the configuration.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Grace => "grace",
+            Self::Reject => "reject",
+            Self::Warn => "warn",
+        }
+    }
+}
+
+impl Missing {
+    /// As it is written in the configuration.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Grace => "grace",
+            Self::Reject => "reject",
+            Self::Warn => "warn",
+        }
+    }
+}
+
 impl Default for CrlConfig {
     fn default() -> Self {
         Self {

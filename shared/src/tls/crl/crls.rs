@@ -118,6 +118,7 @@ impl Crls {
         }
         let list = List {
             number: parsed.number,
+            this_update: parsed.this_update,
             next_update: parsed.next_update,
             entries: Entries::read(parsed.entries)?,
             digest,

@@ -20,14 +20,14 @@ use super::{
     CrlConfig, CrlFault, Crls, Standing,
     files::Files,
     place::{Place, State},
-    show::{CrlMetrics, FailureLabel, instant},
+    show::{CrlMetrics, FailureLabel, facts, instant},
     source::Origin,
     table::Offer,
     urls::Urls,
 };
 use crate::{
     identity::Certificate,
-    management::CheckResult,
+    management::{CheckResult, Checked},
     tls::{BundleKind, Peer, TlsFileError, TrustBundle},
 };
 
@@ -252,6 +252,17 @@ impl RevocationLists {
         details.extend(self.book().troubles.iter().map(|(origin, fault)| format!("{origin}: {fault}")));
         let detail = details.join("; ");
         if ready { Ok(detail) } else { Err(detail) }
+    }
+
+    /// As [`Self::readiness`], with the facts of each CA. It warns while a list is late, missing or refused.
+    pub fn checked(&self) -> Checked {
+        let (crls, now) = (self.current.load(), UnixTime::now());
+        let mut facts: Vec<_> =
+            crls.places().map(|place| (place.name(), facts(&crls, place, &self.config, now))).collect();
+        facts.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let late = crls.places().any(|place| place.is_late(now)) || !self.book().troubles.is_empty();
+        let facts = facts.into_iter().map(|(_, facts)| facts).collect();
+        Checked::from(self.readiness()).warning(late).with("lists", facts)
     }
 
     /// A panic while the lock was held left nothing half-made: each change is one insertion or removal.

@@ -33,6 +33,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct List {
     pub(super) number: CrlNumber,
+    pub(super) this_update: i64,
     pub(super) next_update: i64,
     pub(super) entries: Entries,
     pub(super) digest: Digest,

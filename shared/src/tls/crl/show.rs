@@ -9,12 +9,14 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use rustls_pki_types::UnixTime;
+use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_parser::{prelude::FromDer, x509::X509Name};
 
 use super::{
-    Crls,
-    place::{Place, State},
+    CrlConfig, Crls,
+    place::{Place, State, seconds},
 };
 
 /// A CA, by its name and the beginning of its key identifier.
@@ -34,6 +36,7 @@ pub(super) struct FailureLabel {
 #[derive(Debug, Default)]
 pub(super) struct CrlMetrics {
     entries: Family<IssuerLabel, Gauge>,
+    this_update: Family<IssuerLabel, Gauge>,
     next_update: Family<IssuerLabel, Gauge>,
     missing: Family<IssuerLabel, Gauge>,
     good_until: Family<IssuerLabel, Gauge>,
@@ -47,6 +50,8 @@ impl CrlMetrics {
         let ours = registry.sub_registry_with_prefix("portcullis_crl");
         let (entries, next_update) = (metrics.entries.clone(), metrics.next_update.clone());
         ours.register("entries", "Revoked certificates on the list in force", entries);
+        let help = "When the list in force was signed, Unix seconds: its age is the time since";
+        ours.register("this_update_timestamp_seconds", help, metrics.this_update.clone());
         let help = "When the next list is due, Unix seconds";
         ours.register("next_update_timestamp_seconds", help, next_update);
         let help = "1 for a CA that has no list in any source";
@@ -66,6 +71,7 @@ impl CrlMetrics {
             if let State::InForce(list) = &place.state {
                 let entries = i64::try_from(list.entries.len()).unwrap_or(i64::MAX);
                 self.entries.get_or_create(&label).set(entries);
+                self.this_update.get_or_create(&label).set(list.this_update);
                 self.next_update.get_or_create(&label).set(list.next_update);
             }
             let is_missing = matches!(place.state, State::Missing);
@@ -77,11 +83,15 @@ impl CrlMetrics {
         }
     }
 
+    fn gauges(&self) -> [&Family<IssuerLabel, Gauge>; 5] {
+        [&self.entries, &self.this_update, &self.next_update, &self.missing, &self.good_until]
+    }
+
     /// Shows nothing any more of CAs that are no longer known.
     pub(super) fn forget(&self, before: &Crls, now: &Crls) {
         let known: HashSet<_> = now.places().map(Place::label).collect();
         for label in before.places().map(Place::label).filter(|label| !known.contains(label)) {
-            for family in [&self.entries, &self.next_update, &self.missing, &self.good_until] {
+            for family in self.gauges() {
                 family.remove(&label);
             }
         }
@@ -116,6 +126,36 @@ impl Place {
         let IssuerLabel { issuer, key } = self.label();
         format!("{issuer} ({key})")
     }
+}
+
+/// A CA and its list, for programs; `docs/openapi/management.json` names the members.
+pub(super) fn facts(crls: &Crls, place: &Place, config: &CrlConfig, now: UnixTime) -> Value {
+    let IssuerLabel { issuer, key } = place.label();
+    let state = match &place.state {
+        State::Unread => "unread",
+        State::Unusable => "unusable",
+        State::Missing => "missing",
+        State::InForce(_) => "in_force",
+    };
+    let policy = match &place.state {
+        State::InForce(_) => config.policy.word(),
+        _ => config.missing.word(),
+    };
+    let refused = crls.refuses(place, now);
+    let mut facts =
+        json!({"issuer": issuer, "key": key, "state": state, "policy": policy, "refused": refused});
+    let end = crls.good_until(place);
+    if !matches!(end, i64::MIN | i64::MAX) {
+        facts["good_until"] = instant(end).into();
+    }
+    if let State::InForce(list) = &place.state {
+        facts["number"] = list.number.to_string().into();
+        facts["entries"] = list.entries.len().into();
+        facts["this_update"] = instant(list.this_update).into();
+        facts["age_seconds"] = seconds(now).saturating_sub(list.this_update).into();
+        facts["next_update"] = instant(list.next_update).into();
+    }
+    facts
 }
 
 impl fmt::Display for Place {
