@@ -86,6 +86,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     shutdown.spawn("prune", prune(database.registry.clone(), deadline, shutdown.clone()));
     shutdown.spawn("refusals", audit.write(database.registry.clone(), deadline, shutdown.clone()));
     let registry = Registry::open(database.registry, &config.registry, deadline, hints, &shutdown).await?;
+    metrics.register_collector(Box::new(registry.clone().gauges()));
     let of_keyring = keyring.clone();
     let per_second = config.keyring.reseal_per_second;
     let server = own_name(&config)?;

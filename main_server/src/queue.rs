@@ -176,7 +176,11 @@ impl Queue {
     pub async fn complete(&self, held: &[Held]) -> Result<Vec<JobResult>, Fault> {
         let jobs = &self.jobs;
         let completed = jobs.bounded(complete::complete(&jobs.pool, held)).await?;
-        Ok(results(held.iter().copied(), &jobs_of(&completed), |outcome| jobs.metrics.completed(outcome)))
+        for one in &completed {
+            jobs.metrics.delivered(one.attempts, one.group.message_ids.len());
+        }
+        let found = jobs_of(completed.iter().map(|one| &one.group));
+        Ok(results(held.iter().copied(), &found, |outcome| jobs.metrics.completed(outcome)))
     }
 
     /// Hands back jobs that were not delivered: ready again, at once or after a delay, or dead.

@@ -4,6 +4,8 @@
 //! change. Out: the current rows, by fingerprint, or nothing once they are too old to decide by. No request
 //! ever waits for the database here. Services are few, so each reading is a full one.
 
+mod gauges;
+
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -12,6 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
 use shared::{
     identity::{Fingerprint, Name, Role},
     shutdown::Shutdown,
@@ -124,6 +127,12 @@ impl Registry {
     pub fn current(&self) -> Option<Arc<Services>> {
         let snapshot = self.snapshot.load();
         (snapshot.read_at.elapsed() <= self.max_staleness).then(|| snapshot.services.clone())
+    }
+
+    /// For a registry of metrics: how many services there are, and how old the snapshot is.
+    #[must_use]
+    pub fn gauges(self: Arc<Self>) -> impl Collector {
+        gauges::RegistryGauges(self)
     }
 
     /// Time since the last successful reading.

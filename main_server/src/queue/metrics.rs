@@ -40,6 +40,7 @@ pub struct QueueMetrics {
     reap: Outcomes,
     commit_messages: Histogram,
     commit_seconds: Histogram,
+    attempts: Histogram,
     depth: Family<QueueState, Gauge>,
     oldest_ready: Family<OfQueue, Gauge<f64, AtomicU64>>,
 }
@@ -80,6 +81,8 @@ impl QueueMetrics {
             Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1., 2.5, 5., 10.]);
         queue.register("commit_messages", "Messages in one group commit", commit_messages.clone());
         queue.register("commit_seconds", "Time of one group commit", commit_seconds.clone());
+        let attempts = Histogram::new([1., 2., 3., 5., 10., 20., 50.]);
+        queue.register("attempts", "Attempts that delivered jobs took", attempts.clone());
         let (depth, oldest_ready) = (Family::default(), Family::default());
         queue.register("depth", "Jobs of each queue, by state", depth.clone());
         queue.register(
@@ -96,6 +99,7 @@ impl QueueMetrics {
             reap,
             commit_messages,
             commit_seconds,
+            attempts,
             depth,
             oldest_ready,
         }
@@ -151,6 +155,10 @@ impl QueueMetrics {
 
     pub(super) fn completed(&self, outcome: JobOutcome) {
         count(&self.complete, word(outcome), 1);
+    }
+
+    pub(super) fn delivered(&self, attempts: i32, jobs: usize) {
+        (0..jobs).for_each(|_| self.attempts.observe(attempts.into()));
     }
 
     pub(super) fn failed(&self, dead: bool, jobs: usize) {

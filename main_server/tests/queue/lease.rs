@@ -6,7 +6,7 @@ use main_server::queue::Fault;
 use shared::wire::lease::JobOutcome;
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::stack::{PATIENCE, Stack, eventually, held, message, name};
+use crate::stack::{PATIENCE, Stack, eventually, failed, held, message, messages, name, released};
 
 #[tokio::test]
 async fn a_leased_job_carries_the_message_and_its_verified_principal() {
@@ -144,5 +144,23 @@ async fn a_job_whose_leases_all_expired_is_dead_after_its_attempts() {
         eventually(|| async { stack.job_state(sent.message_id).await == then }).await;
     }
     assert_eq!(stack.value("SELECT dead_reason FROM jobs").await, "lease_expired");
+    stack.end().await;
+}
+
+#[tokio::test]
+async fn a_delivered_job_is_counted_under_the_attempts_that_counted() {
+    let stack = Stack::new().await;
+    stack.store_all(&messages(3)).await;
+    let jobs = stack.lease(10).await;
+    // one at once; one after it was handed back unworked; one after it failed
+    stack.queue.complete(&[held(&jobs[0])]).await.unwrap();
+    stack.queue.fail(&[released(held(&jobs[1])), failed(held(&jobs[2]), Some(0), false)]).await.unwrap();
+    let again = stack.lease(10).await;
+    assert_eq!(again.iter().map(|job| job.attempt).collect::<Vec<_>>(), [2, 2]);
+    stack.queue.complete(&again.iter().map(held).collect::<Vec<_>>()).await.unwrap();
+    for (at_most, expected) in [("1.0", 2.0), ("2.0", 3.0), ("+Inf", 3.0)] {
+        let bucket = format!("portcullis_queue_attempts_bucket{{le=\"{at_most}\"}}");
+        assert_eq!(stack.counted(&bucket), expected, "{at_most}");
+    }
     stack.end().await;
 }

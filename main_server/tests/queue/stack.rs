@@ -38,6 +38,7 @@ pub(crate) struct Stack {
     pub(crate) onlooker: PgPool,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) shutdown: Shutdown,
+    metrics: Registry,
 }
 
 /// Waits until a condition holds; the only sleep of these tests.
@@ -115,9 +116,10 @@ impl Stack {
         let pool = database::open(&database_config(&as_server(url))).await.unwrap().queue;
         let onlooker = PgPoolOptions::new().max_connections(4).connect_lazy(url).unwrap();
         let shutdown = Shutdown::new();
-        let metrics = QueueMetrics::register(&mut Registry::default());
-        let queue = Queue::open(pool, keyring.clone(), &config, PATIENCE, metrics, &shutdown);
-        Self { url: url.to_owned(), queue: Arc::new(queue), onlooker, keyring, shutdown }
+        let mut metrics = Registry::default();
+        let counted = QueueMetrics::register(&mut metrics);
+        let queue = Queue::open(pool, keyring.clone(), &config, PATIENCE, counted, &shutdown);
+        Self { url: url.to_owned(), queue: Arc::new(queue), onlooker, keyring, shutdown, metrics }
     }
 
     /// Stores one message that must be new.
@@ -148,6 +150,14 @@ impl Stack {
     pub(crate) async fn value(&self, query: impl Into<String>) -> String {
         let query = format!("SELECT coalesce(({})::text, 'NULL')", query.into());
         sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&self.onlooker).await.unwrap()
+    }
+
+    /// A series of the queue's metrics, by its name and labels.
+    pub(crate) fn counted(&self, series: &str) -> f64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{series} in {text}")).parse().unwrap()
     }
 
     /// How many inserts wait for a lock. The queue's other tasks may wait for the same one, and do not count.

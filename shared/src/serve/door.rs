@@ -20,6 +20,7 @@ use super::{
     arrivals::{Arrival, Arrivals},
     connection::{Opened, Rules},
     failures::Failures,
+    handshake::NO_ALERT,
     memory::Memory,
     metrics::{Bound, DoorLabel},
     requests::serve_requests,
@@ -127,14 +128,13 @@ impl Door {
         arrival: &Arrival,
         router: Router,
     ) {
-        let label = DoorLabel { door: self.rules.door };
         if let Err(error) = socket.set_nodelay(true) {
             debug!(door = self.rules.door, %remote, %error, "cannot set TCP_NODELAY");
         }
         let shaken = tokio::select! {
             shaken = self.shake_hands_in_turn(socket, remote) => shaken,
             () = arrival.dropped() => {
-                self.count_failure("crowded_out");
+                self.count_failure("crowded_out", NO_ALERT);
                 return;
             }
         };
@@ -144,9 +144,7 @@ impl Door {
         let Some((connection, _registered)) = self.connections.register(opened) else {
             return self.rules.metrics.reached(self.rules.door, Bound::ConnectionsPerClient, remote.ip());
         };
-        let gauge = self.rules.metrics.connections.get_or_create_owned(&label);
-        gauge.inc();
+        let _open = self.rules.metrics.opened(self.rules.door);
         serve_requests(stream, &connection, router, &self.shutdown).await;
-        gauge.dec();
     }
 }

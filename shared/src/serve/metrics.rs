@@ -9,19 +9,32 @@ use std::{
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
 };
 use tracing::warn;
 
 /// A line per bound and door so often at most: whoever reaches one on purpose fills no disk.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Why a connection ended before its first request; a closed list, for it becomes a label.
+/// Why a connection ended before its first request, and by which alert; closed lists, for they become labels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct HandshakeFailure {
     pub(super) door: &'static str,
     pub(super) reason: &'static str,
+    pub(super) alert: &'static str,
+}
+
+/// A handshake that is over: full, resumed, failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Handshake {
+    door: &'static str,
+    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,13 +114,38 @@ bounds! {
 type Told = HashMap<(&'static str, Bound), (Instant, u64)>;
 
 /// The metrics of all doors of one process.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct DoorMetrics {
-    pub(super) connections: Family<DoorLabel, Gauge>,
+    connections: Family<DoorLabel, Gauge>,
     pub(super) accepted: Family<DoorLabel, Counter>,
     pub(super) handshake_failures: Family<HandshakeFailure, Counter>,
+    handshakes: Family<Handshake, Histogram, fn() -> Histogram>,
     limits: Family<Reached, Counter>,
     told: Arc<Mutex<Told>>,
+}
+
+/// Counts an open connection for as long as this is kept: a handler that panics takes it along.
+pub(super) struct Open(Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Default for DoorMetrics {
+    fn default() -> Self {
+        // 250 µs to 8 s; the deadline is 10 s
+        let handshake: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
+        Self {
+            connections: Family::default(),
+            accepted: Family::default(),
+            handshake_failures: Family::default(),
+            handshakes: Family::new_with_constructor(handshake),
+            limits: Family::default(),
+            told: Arc::default(),
+        }
+    }
 }
 
 impl DoorMetrics {
@@ -119,7 +157,10 @@ impl DoorMetrics {
         prefix.register("connections", "Open connections", metrics.connections.clone());
         prefix.register("connections_accepted", "Accepted connections", metrics.accepted.clone());
         let failures = metrics.handshake_failures.clone();
-        prefix.register("handshake_failures", "TLS handshakes that failed, by reason", failures);
+        prefix.register("handshake_failures", "TLS handshakes that failed, by reason and alert", failures);
+        let handshakes = metrics.handshakes.clone();
+        let help = "From an accepted socket to the end of its TLS handshake, by its kind";
+        prefix.register_with_unit("handshake", help, Unit::Seconds, handshakes);
         prefix.register("limits_reached", "Bounds of connections that were reached", metrics.limits.clone());
         metrics
     }
@@ -129,6 +170,18 @@ impl DoorMetrics {
         for bound in Bound::ALL {
             drop(self.limits.get_or_create(&Reached { door, limit: bound.as_str() }));
         }
+    }
+
+    /// Counts a connection as open.
+    pub(super) fn opened(&self, door: &'static str) -> Open {
+        let gauge = self.connections.get_or_create_owned(&DoorLabel { door });
+        gauge.inc();
+        Open(gauge)
+    }
+
+    /// Notes how long a handshake took.
+    pub(super) fn shaken(&self, door: &'static str, kind: &'static str, took: Duration) {
+        self.handshakes.get_or_create(&Handshake { door, kind }).observe(took.as_secs_f64());
     }
 
     /// Counts a bound that was reached by a peer, and now and then says so.

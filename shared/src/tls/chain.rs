@@ -101,6 +101,8 @@ impl ChainFault {
     #[must_use]
     pub fn of(error: &Error) -> Option<Self> {
         match error {
+            // an alert of its own, so it is no fault of ours in disguise
+            Error::InvalidCertificate(CertificateError::BadEncoding) => Some(Self::Malformed),
             Error::InvalidCertificate(CertificateError::Other(other)) => other.0.downcast_ref().copied(),
             _ => None,
         }
@@ -191,8 +193,9 @@ mod tests {
 
     #[test]
     fn a_fault_is_found_again_behind_the_refused_handshake() {
-        let error = Error::from(ChainFault::RsaExponent);
-        assert_eq!(ChainFault::of(&error), Some(ChainFault::RsaExponent));
+        for fault in [ChainFault::RsaExponent, ChainFault::Depth(9), ChainFault::Malformed] {
+            assert_eq!(ChainFault::of(&Error::from(fault)), Some(fault));
+        }
         assert_eq!(ChainFault::of(&Error::NoCertificatesPresented), None);
     }
 }

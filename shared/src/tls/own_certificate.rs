@@ -137,7 +137,8 @@ mod tests {
             all.used_for("doors", move || ends)
         });
         let checked = all.judge(now, WARNED);
-        let readiness = crate::management::Readiness::new().check_with("certificates", move || checked.clone());
+        let readiness =
+            crate::management::Readiness::new().check_with("certificates", move || checked.clone());
         readiness.judge().1
     }
 

@@ -12,6 +12,7 @@ mod chains;
 mod doors;
 mod bounds;
 mod http2_bounds;
+mod door_metrics;
 mod gate;
 mod resumption;
 mod crls;

@@ -115,6 +115,7 @@ impl OpenDoor {
             .route("/refuse", post(|| async { (axum::http::StatusCode::FORBIDDEN, "no") }))
             .route("/read", post(read_whole))
             .route("/large", get(|| async { vec![b'x'; 32 << 20] }))
+            .route("/panic", get(panics))
             .route("/pieces", get(|| async { Body::new(Pieces(20)) }))
             .layer(from_fn(keep_bounds));
         shutdown.spawn("door", door.serve(listener, router));
@@ -143,14 +144,20 @@ impl OpenDoor {
 
     /// How many handshakes failed for this reason.
     pub(crate) fn failed(&self, reason: &str) -> u64 {
-        self.counted(&format!("portcullis_handshake_failures_total{{door=\"test\",reason=\"{reason}\"}}"))
+        self.sum(&format!("portcullis_handshake_failures_total{{door=\"test\",reason=\"{reason}\","))
     }
 
-    fn counted(&self, name: &str) -> u64 {
+    /// A series, by its name and all its labels; 0 if it is not there.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        self.sum(&format!("{name} "))
+    }
+
+    /// All series that begin so.
+    fn sum(&self, series: &str) -> u64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
-        let value = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or(" 0");
-        value.trim().parse().unwrap()
+        let values = text.lines().filter(|line| line.starts_with(series));
+        values.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
     pub(crate) fn client(&self) -> Issued {
@@ -177,6 +184,11 @@ async fn read_whole(body: Body) -> Response {
         Ok(bytes) => bytes.len().to_string().into_response(),
         Err(error) => BodyFault::problem(&error).into_response(),
     }
+}
+
+/// What a defect of ours would do.
+async fn panics() -> &'static str {
+    panic!("a handler that panics, as the test asks for")
 }
 
 /// So many pieces of 1 KiB, one after the other.

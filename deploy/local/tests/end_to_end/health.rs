@@ -70,8 +70,7 @@ fn each_cas_revocation_list_is_shown_with_its_age_and_the_policy_in_force() {
     let policy = "[crl]\npolicy = 'warn'";
     let options = options().proxy_config(policy).main_server_config("[crl]\npolicy = 'reject'");
     let stack = Stack::start(options).unwrap();
-    for (process, policy) in
-        [(&stack.proxies[0].process, "warn"), (&stack.main_servers[0].process, "reject")]
+    for (process, policy) in [(&stack.proxies[0].process, "warn"), (&stack.main_servers[0].process, "reject")]
     {
         let (_, check) = check(process, "crl");
         let lists = check["lists"].as_array().unwrap();
