@@ -4,6 +4,7 @@
 //! header values) is logged with `?`, so that control characters are escaped and no line can be forged.
 
 mod line;
+mod shown;
 
 use std::io::IsTerminal;
 
@@ -60,7 +61,9 @@ pub fn init(config: &LogConfig) {
         // colours for whoever watches; whoever keeps the log gets lines that nobody can forge
         LogFormat::Text if std::io::stderr().is_terminal() => builder.try_init(),
         LogFormat::Text => builder.with_ansi(false).event_format(line::Line).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => {
+            builder.json().flatten_event(true).with_writer(|| shown::Shown(std::io::stderr())).try_init()
+        }
     };
     if started.is_err() {
         tracing::debug!("logging was started before");

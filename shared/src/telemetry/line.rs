@@ -93,7 +93,7 @@ impl<W: Write> Write for Escaped<W> {
 }
 
 /// Control characters, line ends beyond ASCII, and what changes the direction of the text around it (Unicode UAX #9).
-const fn misleads(character: char) -> bool {
+pub(super) const fn misleads(character: char) -> bool {
     matches!(
         character,
         '\0'..='\u{1f}'

@@ -35,6 +35,7 @@ mod check_config;
 mod openapi;
 mod monitoring;
 mod health;
+mod log_lines;
 mod doctor;
 mod send;
 mod up;

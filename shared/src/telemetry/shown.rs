@@ -1,0 +1,59 @@
+//! What JSON may leave as it is, and a terminal or a reader that splits lines elsewhere would not: written as escapes.
+//!
+//! In: lines of JSON, each whole. Out: the same lines. In JSON such a character can stand in a string only, where an
+//! escape means the same (RFC 8259 §7).
+
+use std::io::{self, Write};
+
+use super::line::misleads;
+
+/// Writes JSON that shows what it says.
+pub(super) struct Shown<W>(pub(super) W);
+
+impl<W: Write> Write for Shown<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(bytes) {
+            Ok(line) if !line.is_ascii() || line.contains('\u{7f}') => {
+                self.0.write_all(shown(line).as_bytes())?
+            }
+            _ => self.0.write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn shown(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len() + 16);
+    for character in line.chars() {
+        if character != '\n' && misleads(character) {
+            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_means_the_same_and_turns_nothing_around() {
+        let evil = "é\u{202e}\u{2028}\u{85}\u{7f}\u{feff}😀";
+        let line = format!("{}\n", serde_json::json!({"cn": evil, "with\u{200f}": 1}));
+        let mut written = Vec::new();
+        Shown(&mut written).write_all(line.as_bytes()).unwrap();
+        let written = String::from_utf8(written).unwrap();
+        assert!(written.trim_end().chars().all(|one| !misleads(one)), "{written:?}");
+        assert_eq!(written.lines().count(), 1);
+        let [before, after] =
+            [&line, &written].map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
+        assert_eq!(before, after);
+        assert!(written.contains("é") && written.contains("😀"), "{written}");
+    }
+}
