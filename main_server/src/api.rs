@@ -10,6 +10,7 @@ pub use openapi::openapi;
 
 use shared::{
     shutdown::Shutdown,
+    traces::Traces,
     wire::{Code, Problem},
 };
 
@@ -32,6 +33,8 @@ pub struct Api {
     pub requests: RequestConfig,
     /// Ends long polls.
     pub shutdown: Shutdown,
+    /// Where spans are recorded.
+    pub traces: Traces,
 }
 
 impl Api {

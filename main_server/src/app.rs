@@ -18,6 +18,7 @@ use shared::{
         BundleKind, ClientVerifier, Gate, Handshake, OwnCertificates, TrustBundle, crl::RevocationLists,
         door_tls,
     },
+    traces::Traces,
 };
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -99,6 +100,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
         limits: config.queue.clone(),
         requests: config.requests.clone(),
         shutdown: shutdown.clone(),
+        traces: Traces::open(&config.telemetry.otlp, "portcullis-server", &mut metrics, &shutdown)?,
     });
 
     let [of_proxies, of_workers] = refusals;

@@ -13,6 +13,7 @@ use shared::{
     serve::Limits,
     telemetry::LogConfig,
     tls::{Identity, crl::CrlConfig},
+    traces::TelemetryConfig,
 };
 
 /// The proxies' door, by name.
@@ -45,6 +46,8 @@ pub struct Config {
     pub limits: Limits,
     /// Logging.
     pub log: LogConfig,
+    /// `[telemetry]`: where spans go.
+    pub telemetry: TelemetryConfig,
 }
 
 /// The table `[listen]`.
@@ -240,12 +243,14 @@ impl Configuration for Config {
             requests: source.section("requests"),
             limits: source.section("limits"),
             log: source.section("log"),
+            telemetry: source.section("telemetry"),
         };
         source.require_file("tls.certificate", &mut config.tls.certificate);
         source.require_file("tls.key", &mut config.tls.key);
         source.require_file("tls.services_ca", &mut config.tls.services_ca);
         source.require_file("keyring.file", &mut config.keyring.file);
         config.crl.check(source);
+        config.telemetry.check(source);
         config.check(source);
         config
     }

@@ -10,6 +10,7 @@ use shared::{
     serve::Limits,
     telemetry::LogConfig,
     tls::{Handshake, Identity, crl::CrlConfig},
+    traces::TelemetryConfig,
 };
 use url::Url;
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub limits: Limits,
     /// Logs.
     pub log: LogConfig,
+    /// `[telemetry]`: where spans go.
+    pub telemetry: TelemetryConfig,
 }
 
 /// The table `[listen]`.
@@ -224,6 +227,7 @@ impl Configuration for Config {
             refusals: source.section("refusals"),
             limits: source.section("limits"),
             log: source.section("log"),
+            telemetry: source.section("telemetry"),
         };
         let tls = &mut config.tls;
         source.require_file("tls.certificate", &mut tls.certificate);
@@ -232,6 +236,7 @@ impl Configuration for Config {
         source.require_file("tls.services_ca", &mut tls.services_ca);
         config.registry.check(source);
         config.crl.check(source);
+        config.telemetry.check(source);
         config.message.check(source);
         config.batch.check(source);
         config.upstream.check(source);

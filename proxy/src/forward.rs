@@ -53,7 +53,17 @@ struct Waiting {
 }
 
 /// What became of a message that got a place.
-type Reply = Result<SubmitResult, TooLate>;
+type Reply = Result<Submitted, TooLate>;
+
+/// A message that a main server answered for.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    pub(crate) result: SubmitResult,
+    /// For its batch to leave.
+    pub(crate) waited: Duration,
+    /// From then on.
+    pub(crate) took: Duration,
+}
 
 /// It waited too long for a batch, and is in none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +100,7 @@ impl Forward {
     }
 
     /// Sends one message on and waits for its commit.
-    pub(crate) async fn submit(&self, message: SubmittedMessage) -> Result<SubmitResult, Problem> {
+    pub(crate) async fn submit(&self, message: SubmittedMessage) -> Result<Submitted, Problem> {
         let deadline = Instant::now() + self.retry_for;
         self.enqueue(message, deadline)?.until(deadline).await
     }
@@ -100,7 +110,7 @@ impl Forward {
     pub(crate) async fn submit_all(
         &self,
         messages: Vec<SubmittedMessage>,
-    ) -> Vec<Result<SubmitResult, Problem>> {
+    ) -> Vec<Result<Submitted, Problem>> {
         let deadline = Instant::now() + self.retry_for;
         let enqueued: Vec<_> = messages.into_iter().map(|message| self.enqueue(message, deadline)).collect();
         let mut results = Vec::with_capacity(enqueued.len());
@@ -148,9 +158,9 @@ impl Drop for Forward {
 }
 
 impl Awaited {
-    async fn until(mut self, deadline: Instant) -> Result<SubmitResult, Problem> {
+    async fn until(mut self, deadline: Instant) -> Result<Submitted, Problem> {
         match timeout_at(deadline, &mut self.answer).await {
-            Ok(Ok(Ok(result))) => Ok(result),
+            Ok(Ok(Ok(submitted))) => Ok(submitted),
             Ok(Ok(Err(TooLate))) => {
                 self.metrics.shed(Shed::Waited);
                 Err(Problem::new(Code::Overloaded, WAITED))

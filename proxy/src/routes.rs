@@ -8,6 +8,7 @@ use axum::{
 };
 use shared::{
     serve::keep_bounds,
+    traces::Traces,
     wire::{Code, Problem},
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Edge {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) activity: Arc<Activity>,
+    pub(crate) traces: Traces,
 }
 
 /// The routes. A request passes the layers from the last line up to the first.

@@ -11,6 +11,7 @@ use shared::{
     serve::{Connections, Door, DoorMetrics},
     shutdown::Shutdown,
     tls::{BundleKind, OwnCertificates, TrustBundle, crl::RevocationLists},
+    traces::Traces,
 };
 use tracing::info;
 use uuid::Uuid;
@@ -104,6 +105,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
         refusals,
         metrics,
         activity,
+        traces: Traces::open(&config.telemetry.otlp, "portcullis-proxy", &mut metrics_registry, &shutdown)?,
     });
 
     let door =

@@ -8,7 +8,7 @@
 //! serve     how a connection lives: accepted, timed, closed
 //! wire      what travels on it
 //! ---
-//! config, telemetry, openapi, management, shutdown, process: how a process starts, shows itself and stops
+//! config, telemetry, traces, openapi, management, shutdown, process: how a process starts, shows itself and stops
 //! ```
 //!
 //! Never here: SQL, routes of the product, policy.
@@ -20,6 +20,7 @@ pub mod wire;
 
 pub mod config;
 pub mod telemetry;
+pub mod traces;
 pub mod openapi;
 pub mod management;
 pub mod shutdown;

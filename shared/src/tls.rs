@@ -22,7 +22,9 @@ use crate::identity::Certificate;
 pub use bundle::{BundleKind, TrustBundle};
 pub use chain::{ChainFault, ChainLimits, check_chain};
 pub use client_verifier::{ClientVerifier, Gate, Handshake, with_verified_peer};
-pub use config::{DoorTls, Identity, Protocols, client_config, client_config_with, door_tls};
+pub use config::{
+    DoorTls, Identity, Protocols, client_config, client_config_with, door_tls, plain_client_config,
+};
 pub use files::TlsFileError;
 pub use own_certificate::OwnCertificates;
 pub use path::{Purpose, VerifiedPath, verify_path};

@@ -14,6 +14,7 @@ use shared::{
     config::{Configuration, Source, Span},
     telemetry::LogConfig,
     tls::Identity,
+    traces::TelemetryConfig,
 };
 
 pub use self::{
@@ -37,6 +38,8 @@ pub struct Config {
     pub listen: ListenConfig,
     /// `[log]`.
     pub log: LogConfig,
+    /// `[telemetry]`: where spans go.
+    pub telemetry: TelemetryConfig,
 }
 
 /// The table `[tls]`.
@@ -133,12 +136,14 @@ impl Configuration for Config {
             sink: source.section("sink"),
             listen: source.section("listen"),
             log: source.section("log"),
+            telemetry: source.section("telemetry"),
         };
         config.server.check(source);
         source.require_file("tls.certificate", &mut config.tls.certificate);
         source.require_file("tls.key", &mut config.tls.key);
         source.require_file("tls.ca", &mut config.tls.ca);
         config.delivery.check(source);
+        config.telemetry.check(source);
         source.require_file("sink.output", &mut config.sink.output);
         if !(1..=10_000_000).contains(&config.sink.recent_ids) {
             source.fault("sink.recent_ids", "must be 1 to 10000000; each takes about 50 bytes of memory");

@@ -16,6 +16,7 @@ use std::{
 use shared::{
     identity::Name,
     shutdown::Shutdown,
+    traces::Traces,
     wire::lease::{LeaseRequest, LeasedJob},
 };
 use tracing::{debug, info};
@@ -48,6 +49,7 @@ pub(crate) struct Delivery {
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     pub(crate) shutdown: Shutdown,
+    pub(crate) traces: Traces,
 }
 
 impl Delivery {

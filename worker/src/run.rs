@@ -10,6 +10,7 @@ use shared::{
     process::Listeners,
     shutdown::Shutdown,
     tls::OwnCertificates,
+    traces::Traces,
 };
 use tracing::{error, info};
 
@@ -31,6 +32,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let sink = SharedSink::open(config.sink.options())?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
+    let traces = Traces::open(&config.telemetry.otlp, "portcullis-worker", &mut registry, &shutdown)?;
     let (ends, expiry_warning) = (config.tls.identity().ends()?, config.tls.expiry_warning.0);
     let certificates = OwnCertificates::new().used_for("main_servers", move || ends);
     registry.register_collector(Box::new(certificates.clone()));
@@ -49,7 +51,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
 
     info!(servers = ?config.server.urls, queue = config.delivery.queue, output = %config.sink.options(), "delivering");
     let limits = limits(&config)?;
-    Delivery { api, sink, metrics, limits, shutdown }.run().await;
+    Delivery { api, sink, metrics, limits, shutdown, traces }.run().await;
     Ok(())
 }
 

@@ -1,18 +1,21 @@
 //! The proxy door: `POST /internal/v1/messages`, a batch of verified messages; `…/messages/status`, what became of
 //! one; and `…/reports`, how a proxy is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     Extension, Json,
     extract::{Request, State},
 };
 use http::StatusCode;
-use shared::wire::{
-    Code, Problem,
-    report::Report,
-    status::{MessageStatus, StatusRequest},
-    submit::{SubmitResponse, SubmittedMessage},
+use shared::{
+    traces::{Done, KeyValue, SpanKind, TraceParent},
+    wire::{
+        Code, Problem,
+        report::Report,
+        status::{MessageStatus, StatusRequest},
+        submit::{SubmitResponse, SubmitResult, SubmittedMessage},
+    },
 };
 
 use super::{Api, body::read_json};
@@ -33,8 +36,37 @@ pub async fn submit(
     api.check_count("", messages.len())?;
     // The body took its time; the proxy's certificate may have been revoked meanwhile.
     let proxy = caller.authorize()?;
+    let traced = traced(&api, &messages);
     let results = api.queue.submit(proxy.name, messages, bytes).await?;
+    record(&api, traced, &results);
     Ok(Json(SubmitResponse { results }))
+}
+
+/// A message whose trace is recorded: its place in the batch, its cause, and when it came.
+type Traced = (usize, TraceParent, SystemTime);
+
+fn traced(api: &Api, messages: &[SubmittedMessage]) -> Vec<Traced> {
+    if !api.traces.are_on() {
+        return Vec::new();
+    }
+    let cause = |message: &SubmittedMessage| TraceParent::parse(message.traceparent.as_ref()?.as_bytes());
+    let came = SystemTime::now();
+    let causes =
+        messages.iter().enumerate().filter_map(|(place, message)| Some((place, cause(message)?, came)));
+    causes.filter(|(_, cause, _)| cause.is_recorded()).collect()
+}
+
+/// A span for each, of which all took as long as the commit that they share.
+fn record(api: &Api, traced: Vec<Traced>, results: &[SubmitResult]) {
+    for (place, parent, began) in traced {
+        let Some(result) = results.get(place) else { continue };
+        let attributes = vec![
+            KeyValue::new("messaging.message.id", result.message_id.to_string()),
+            KeyValue::new("portcullis.outcome", result.outcome.as_str()),
+        ];
+        let name = "queue.submit".into();
+        api.traces.record(Done { name, kind: SpanKind::Server, parent, linked: false, began, attributes });
+    }
 }
 
 /// What became of a message. The proxy has verified who asks; of nobody else's is anything said.

@@ -117,16 +117,7 @@ impl QueueMetrics {
     }
 
     pub(super) fn submitted(&self, outcome: SubmitOutcome) {
-        count(
-            &self.submit,
-            match outcome {
-                SubmitOutcome::Queued => "queued",
-                SubmitOutcome::Replayed => "replayed",
-                SubmitOutcome::Conflict => "conflict",
-                SubmitOutcome::Rejected => "rejected",
-            },
-            1,
-        );
+        count(&self.submit, outcome.as_str(), 1);
     }
 
     pub(super) fn submit_failed(&self, messages: usize) {

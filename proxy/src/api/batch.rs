@@ -20,7 +20,7 @@ use axum::{
 };
 use http::HeaderMap;
 use shared::{
-    serve::Connection,
+    serve::{Connection, SetAside},
     wire::{
         Code, Problem,
         submit::{IdempotencyKey, SubmittedMessage},
@@ -36,7 +36,7 @@ use self::{
 };
 use super::{
     body, idempotency_key, refuse, refuse_early,
-    submit::{authorize_again, stored, submitted},
+    submit::{authorize_again, note, stored, submitted},
 };
 use crate::{
     edge::{Admitted, Arrival, Principal},
@@ -85,7 +85,8 @@ pub(crate) async fn submit_batch(
     let keyed = key.is_some();
     let key = key.map(|key| IdempotencyKey { key, index: None, batch: Some(digest) });
     let (mut outcomes, messages) = place(items, key.as_ref(), &principal, &arrival);
-    if let Err(problem) = store(&edge, messages, keyed, &mut outcomes).await {
+    let set_aside = head.extensions.get();
+    if let Err(problem) = store(&edge, messages, keyed, &mut outcomes, set_aside).await {
         return refuse(problem, &arrival);
     }
     answer(outcomes.into_iter().flatten().collect(), keyed, &arrival)
@@ -136,16 +137,20 @@ async fn store(
     mut messages: Vec<Placed>,
     keyed: bool,
     outcomes: &mut [Option<Outcome>],
+    set_aside: Option<&SetAside>,
 ) -> Result<(), Problem> {
     if keyed && !messages.is_empty() {
         let (place, first) = messages.remove(0);
-        let outcome = edge.forward.submit(first).await.and_then(|result| stored(&result));
+        let submitted = edge.forward.submit(first).await;
+        note(submitted.as_ref().ok(), set_aside);
+        let outcome = submitted.and_then(|one| stored(&one.result));
         outcomes[place] = Some(Ok(outcome.map_err(|problem| of_gate(place, problem))?));
     }
     let (places, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
     let results = edge.forward.submit_all(messages).await;
     for (place, result) in places.into_iter().zip(results) {
-        outcomes[place] = Some(result.and_then(|result| stored(&result)));
+        note(result.as_ref().ok(), set_aside);
+        outcomes[place] = Some(result.and_then(|one| stored(&one.result)));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use shared::{
     identity::Name,
-    serve::Connection,
+    serve::{Connection, SetAside},
     wire::{
         Code, Problem,
         submit::{IdempotencyKey, SubmitOutcome, SubmitResult, SubmittedMessage},
@@ -28,6 +28,7 @@ use uuid::Uuid;
 use super::{Message, body, idempotency_key, parse_message, refuse, refuse_early};
 use crate::{
     edge::{Arrival, Principal},
+    forward::Submitted,
     routes::Edge,
 };
 
@@ -70,7 +71,8 @@ pub(crate) async fn submit(
     };
     let key = key.map(|key| IdempotencyKey { key, index: None, batch: None });
     let result = edge.forward.submit(submitted(message, key, &principal, &arrival)).await;
-    let answer = result.and_then(|result| stored(&result)).map(|stored| answer(stored, principal.client_id));
+    note(result.as_ref().ok(), head.extensions.get());
+    let answer = result.and_then(|one| stored(&one.result)).map(|stored| answer(stored, principal.client_id));
     answer.unwrap_or_else(|problem| refuse(problem, &arrival))
 }
 
@@ -78,6 +80,13 @@ pub(crate) async fn submit(
 pub(super) fn authorize_again(edge: &Edge, connection: &Connection) -> Result<Principal, Problem> {
     let peer = &connection.peer;
     edge.authorizer.authorize(peer).map_err(|refusal| refusal.to_problem(&peer.certificate.fingerprint))
+}
+
+/// Notes how long it took, for the request's line.
+pub(super) fn note(submitted: Option<&Submitted>, set_aside: Option<&SetAside>) {
+    if let (Some(submitted), Some(set_aside)) = (submitted, set_aside) {
+        set_aside.stored(submitted.waited, submitted.took);
+    }
 }
 
 /// A message as it travels on, with the principal that was verified.
@@ -92,7 +101,7 @@ pub(super) fn submitted(
         client_id: principal.client_id.clone(),
         cert_fingerprint: principal.fingerprint,
         request_id: arrival.request_id,
-        traceparent: arrival.traceparent.clone(),
+        traceparent: arrival.traceparent.map(|parent| parent.to_string()),
         sender_number: message.sender_number,
         message_body: message.message_body,
         metadata: message.metadata,

@@ -3,17 +3,21 @@
 //! It also ends the connection after an answer that asks for it: a refused certificate's, or one given
 //! with the body unread.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{Extension, MatchedPath, Request, State},
     middleware::Next,
     response::Response,
 };
-use http::{HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use shared::{
     identity::Name,
-    serve::{Connection, RequestId},
+    serve::{Connection, RequestId, SetAside, Stages},
+    traces::{SpanKind, TraceParent, TraceSpan},
     wire::Code,
 };
 use tracing::info;
@@ -29,8 +33,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Arrival {
     /// Minted by the door.
     pub request_id: Uuid,
-    /// W3C trace context, when the caller sent a valid one.
-    pub traceparent: Option<String>,
+    /// The span that what is done for it belongs to: ours, if we record any; else the caller's, if it sent a valid one.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// Marks an answer after which the connection ends.
@@ -46,19 +50,14 @@ pub(crate) async fn arrive(
     next: Next,
 ) -> Response {
     let began = Instant::now();
-    let arrival = Arrival {
-        request_id,
-        traceparent: request
-            .headers()
-            .get("traceparent")
-            .and_then(|value| value.to_str().ok())
-            .filter(|value| is_traceparent(value))
-            .map(str::to_owned),
-    };
     let (method, version) = (request.method().clone(), request.version());
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("(none)", MatchedPath::as_str);
-    request.extensions_mut().insert(arrival);
+    let set_aside = request.extensions().get::<SetAside>().cloned();
+    let caller = traceparent(request.headers());
+    let mut span = begin_span(&edge, &method, path, caller);
+    let traceparent = span.as_ref().map(TraceSpan::context).or(caller);
+    request.extensions_mut().insert(Arrival { request_id, traceparent });
 
     let mut response = next.run(request).await;
 
@@ -84,6 +83,10 @@ pub(crate) async fn arrive(
         (None, None) => {}
     }
     let elapsed = began.elapsed();
+    let stages = set_aside.as_ref().map(SetAside::stages).unwrap_or_default();
+    if let Some(span) = &mut span {
+        describe(span, request_id, admitted, response.status(), code, stages);
+    }
     edge.metrics.answered(path, response.status(), code, elapsed);
     info!(
         target: "access",
@@ -95,7 +98,11 @@ pub(crate) async fn arrive(
         path,
         status = response.status().as_u16(),
         code = code.map(Code::as_str),
-        micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        bytes = stages.bytes,
+        receive_seconds = stages.receive.as_ref().map(Duration::as_secs_f64),
+        wait_seconds = stages.wait.as_ref().map(Duration::as_secs_f64),
+        store_seconds = stages.store.as_ref().map(Duration::as_secs_f64),
+        seconds = elapsed.as_secs_f64(),
         "request"
     );
     response
@@ -116,19 +123,53 @@ const fn refuses_the_holder(code: Code) -> bool {
     )
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>`, ids not all zero (W3C Trace Context §3.2).
-fn is_traceparent(text: &str) -> bool {
-    let hex = |part: &str, length| {
-        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let set = |part: &str| part.bytes().any(|byte| byte != b'0');
-    let mut parts = text.split('-');
-    let (Some(version), Some(trace), Some(parent), Some(flags), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return false;
-    };
-    version == "00" && hex(trace, 32) && set(trace) && hex(parent, 16) && set(parent) && hex(flags, 2)
+/// The caller's span, if it says so once and in the form of the standard.
+fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all("traceparent").iter();
+    let value = values.next()?;
+    if values.next().is_some() { None } else { TraceParent::parse(value.as_bytes()) }
+}
+
+fn begin_span(edge: &Edge, method: &Method, path: &str, caller: Option<TraceParent>) -> Option<TraceSpan> {
+    if !edge.traces.are_on() {
+        return None;
+    }
+    let mut span = edge.traces.begin(format!("{method} {path}"), SpanKind::Server, caller)?;
+    span.set("http.request.method", method.to_string());
+    span.set("http.route", path.to_owned());
+    Some(span)
+}
+
+fn describe(
+    span: &mut TraceSpan,
+    request_id: Uuid,
+    client_id: Option<&Name>,
+    status: StatusCode,
+    code: Option<Code>,
+    stages: Stages,
+) {
+    span.set("http.response.status_code", i64::from(status.as_u16()));
+    span.set("portcullis.request_id", request_id.to_string());
+    if let Some(client_id) = client_id {
+        span.set("portcullis.client_id", client_id.to_string());
+    }
+    if let Some(code) = code {
+        span.set("error.type", code.as_str());
+    }
+    if status.is_server_error() {
+        span.failed(code.map_or("", Code::as_str));
+    }
+    span.set("http.request.body.size", i64::try_from(stages.bytes).unwrap_or(i64::MAX));
+    let times = [
+        ("portcullis.receive_seconds", stages.receive),
+        ("portcullis.wait_seconds", stages.wait),
+        ("portcullis.store_seconds", stages.store),
+    ];
+    for (stage, time) in times {
+        if let Some(time) = time {
+            span.set(stage, time.as_secs_f64());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -136,16 +177,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_valid_traceparent_is_carried_on() {
-        assert!(is_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
-        for bad in [
-            "",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-        ] {
-            assert!(!is_traceparent(bad), "{bad}");
-        }
+    fn a_trace_is_the_callers_only_if_it_says_so_once() {
+        let one = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut headers = HeaderMap::new();
+        assert_eq!(traceparent(&headers), None);
+        headers.insert("traceparent", HeaderValue::from_static(one));
+        assert_eq!(traceparent(&headers).map(|parent| parent.to_string()).as_deref(), Some(one));
+        headers.append("traceparent", HeaderValue::from_static(one));
+        assert_eq!(traceparent(&headers), None);
     }
 }

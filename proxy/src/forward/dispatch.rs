@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, error};
 
 use super::{
-    Waiting,
+    Submitted, Waiting,
     batch::drop_answered,
     fair_queue::{FairQueue, Place},
     pace::LATE,
@@ -60,9 +60,10 @@ impl Sender {
     /// Sends a batch to its end. One that a main server refuses as a whole, for its size or its shape, is halved
     /// until the message at fault stands alone: it is rejected, and its neighbours are stored.
     async fn send(self, batch: Vec<Waiting>, _place: Place) {
+        let left = Instant::now();
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
-            let mut refused = self.send_part(part).await;
+            let mut refused = self.send_part(part, left).await;
             if refused.len() > 1 {
                 let right = refused.split_off(refused.len() / 2);
                 parts.extend([right, refused]);
@@ -74,13 +75,13 @@ impl Sender {
                     code: None,
                     queued_at: None,
                 };
-                reply(vec![alone], vec![result]);
+                reply(vec![alone], vec![result], left);
             }
         }
     }
 
     /// Sends until it is answered or its time is over; answers the batch itself if it was refused as a whole.
-    async fn send_part(&self, mut batch: Vec<Waiting>) -> Vec<Waiting> {
+    async fn send_part(&self, mut batch: Vec<Waiting>, left: Instant) -> Vec<Waiting> {
         let mut pause = FIRST_PAUSE;
         let mut attempts = 0;
         loop {
@@ -89,7 +90,7 @@ impl Sender {
             let Some(deadline) = batch.iter().map(|waiting| waiting.deadline).max() else { return batch };
             match self.attempt(&batch, deadline).await {
                 Ok(response) => {
-                    reply(batch, response.results);
+                    reply(batch, response.results, left);
                     return Vec::new();
                 }
                 Err(Unanswered::Refused(status)) => {
@@ -132,10 +133,12 @@ pub(super) async fn shed(queue: Arc<FairQueue>) {
     }
 }
 
-fn reply(batch: Vec<Waiting>, results: Vec<SubmitResult>) {
+fn reply(batch: Vec<Waiting>, results: Vec<SubmitResult>, left: Instant) {
+    let took = left.elapsed();
     for (waiting, result) in batch.into_iter().zip(results) {
+        let submitted = Submitted { result, waited: left.saturating_duration_since(waiting.since), took };
         // A client that went away is no error: its message is stored, as it would be without an answer.
-        let _ = waiting.reply.send(Ok(result));
+        let _ = waiting.reply.send(Ok(submitted));
     }
 }
 

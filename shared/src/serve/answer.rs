@@ -30,6 +30,7 @@ use super::{
     head::{Breach, check_head, size_of},
     memory::Held,
     metrics::Bound,
+    progress::Stages,
 };
 use crate::wire::Code;
 
@@ -51,6 +52,19 @@ impl SetAside {
         if let Some(held) = self.0.upgrade() {
             held.give_back_ahead();
         }
+    }
+
+    /// Notes that the request's message was stored: after so long a wait, and in so long.
+    pub fn stored(&self, waited: Duration, took: Duration) {
+        if let Some(held) = self.0.upgrade() {
+            held.progress.stored(waited, took);
+        }
+    }
+
+    /// How far the request came.
+    #[must_use]
+    pub fn stages(&self) -> Stages {
+        self.0.upgrade().map(|held| held.progress.stages()).unwrap_or_default()
     }
 }
 

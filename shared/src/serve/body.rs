@@ -108,6 +108,7 @@ impl WatchedBody {
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyFault> {
         let bytes = frame.data_ref().map_or(0, Bytes::len);
         self.patience.moved(Instant::now(), bytes);
+        self.held.progress.came(bytes);
         if !self.held.grow(bytes) {
             self.connection.reached(Bound::Memory);
             return Err(BodyFault::NoMemory);
@@ -128,6 +129,9 @@ impl Body for WatchedBody {
         match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.take(frame))),
             Poll::Ready(ended) => {
+                if ended.is_none() {
+                    self.held.progress.complete();
+                }
                 self.returned = None;
                 Poll::Ready(ended.map(|error| error.map_err(BodyFault::Broken)))
             }

@@ -9,6 +9,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+use super::progress::Progress;
+
 /// A head is there as the frames it came in, as fields, and while it is taken apart.
 const HEAD_COPIES: usize = 3;
 /// Of a body, so much is set aside when its head is there, or its length if that is less; more is taken as it comes.
@@ -34,6 +36,7 @@ pub(super) struct Held {
     bytes: AtomicUsize,
     /// Of these, what is set aside for what will come.
     ahead: AtomicUsize,
+    pub(super) progress: Progress,
 }
 
 impl Memory {
@@ -56,7 +59,13 @@ impl Memory {
 
     /// None yet.
     pub(super) fn hold_nothing(self: &Arc<Self>, share: &Share) -> Held {
-        Held { memory: self.clone(), share: share.clone(), bytes: 0.into(), ahead: 0.into() }
+        Held {
+            memory: self.clone(),
+            share: share.clone(),
+            bytes: 0.into(),
+            ahead: 0.into(),
+            progress: Progress::new(),
+        }
     }
 }
 

@@ -3,10 +3,13 @@
 //! In: files. Out: a [`DoorTls`] for whoever listens, a `ClientConfig` for whoever connects. TLS 1.3 and
 //! 1.2, post-quantum key exchange first, no 0-RTT, no key log.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
-    ClientConfig, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     client::Resumption,
     server::{NoServerSessionStorage, ServerSessionMemoryCache},
     sign::{CertifiedKey, SingleCertAndKey},
@@ -143,6 +146,22 @@ pub fn client_config_with(
     config.alpn_protocols = protocols.alpn();
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// A client without a certificate that believes servers of no role of ours: whoever has the host's name from a CA of
+/// this file.
+#[expect(clippy::disallowed_methods, reason = "the module that the ban points to")]
+pub fn plain_client_config(ca: &Path) -> Result<Arc<ClientConfig>, TlsFileError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(read_certificates(ca)?);
+    let refused =
+        |error: rustls::Error| TlsFileError::Identity { file: ca.to_owned(), text: error.to_string() };
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 fn refused(identity: &Identity, error: &rustls::Error) -> TlsFileError {

@@ -92,3 +92,16 @@ pub enum SubmitOutcome {
     /// The store cannot hold this message; its neighbours are not affected.
     Rejected,
 }
+
+impl SubmitOutcome {
+    /// As it is on the wire and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Replayed => "replayed",
+            Self::Conflict => "conflict",
+            Self::Rejected => "rejected",
+        }
+    }
+}

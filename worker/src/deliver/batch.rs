@@ -1,12 +1,18 @@
 //! The life of one leased batch: in, jobs; out, each of them acknowledged, handed back, or lost to another
 //! worker. While the sink works its leases are renewed; what is lost is not counted on any more.
 
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::HashSet,
+    time::{Instant, SystemTime},
+};
 
-use shared::wire::{
-    complete::CompleteRequest,
-    fail::{FailRequest, FailedJob},
-    lease::{Held, LeasedJob},
+use shared::{
+    traces::{Done, KeyValue, SpanKind, TraceParent},
+    wire::{
+        complete::CompleteRequest,
+        fail::{FailRequest, FailedJob},
+        lease::{Held, LeasedJob},
+    },
 };
 use tracing::{debug, warn};
 use uuid::Uuid;
@@ -19,13 +25,23 @@ pub(super) struct Batch {
     delivery: Delivery,
     leases: Leases,
     leased_at: Instant,
+    traced: Vec<Traced>,
+}
+
+/// A job whose trace is recorded.
+struct Traced {
+    job_id: Uuid,
+    attempt: u32,
+    parent: TraceParent,
+    began: SystemTime,
 }
 
 impl Batch {
     /// A batch that came in just now.
     pub(super) fn new(delivery: Delivery, jobs: &[LeasedJob]) -> Self {
         let leases = Leases::of(jobs, delivery.limits.lease);
-        Self { delivery, leases, leased_at: Instant::now() }
+        let traced = if delivery.traces.are_on() { traced(jobs) } else { Vec::new() };
+        Self { delivery, leases, leased_at: Instant::now(), traced }
     }
 
     /// Delivers it and tells the main server; ends early when the time after a soft stop is used up.
@@ -36,10 +52,35 @@ impl Batch {
             () = self.drain_over() => return self.hand_back().await,
         };
         self.delivery.metrics.delivery_seconds.observe(self.leased_at.elapsed().as_secs_f64());
+        self.record(&outcomes);
         let (written, refused) = self.sort(outcomes);
         tokio::select! {
             _ = async { tokio::join!(self.complete(written), self.fail(refused)) } => {}
             () = self.drain_over() => warn!("stopping with jobs not acknowledged; they will come again"),
+        }
+    }
+
+    /// A span for each delivery, in the trace of its message and linked to where that came from: whoever sent it did not
+    /// wait for this.
+    fn record(&self, outcomes: &[(Held, Outcome)]) {
+        for Traced { job_id, attempt, parent, began } in &self.traced {
+            let Some((_, outcome)) = outcomes.iter().find(|(held, _)| held.job_id == *job_id) else {
+                continue;
+            };
+            let outcome = match outcome {
+                Outcome::Written => "written",
+                Outcome::AlreadyThere => "already_there",
+                Outcome::Failed(_) => "failed",
+            };
+            let attributes = vec![
+                KeyValue::new("messaging.message.id", job_id.to_string()),
+                KeyValue::new("messaging.destination.name", self.delivery.limits.queue.to_string()),
+                KeyValue::new("portcullis.attempt", i64::from(*attempt)),
+                KeyValue::new("portcullis.outcome", outcome),
+            ];
+            let (name, kind) = ("deliver".into(), SpanKind::Consumer);
+            let (parent, began) = (*parent, *began);
+            self.delivery.traces.record(Done { name, kind, parent, linked: true, began, attributes });
         }
     }
 
@@ -172,6 +213,16 @@ impl Batch {
             debug!(verb, %job_id, "the lease was lost");
         }
     }
+}
+
+fn traced(jobs: &[LeasedJob]) -> Vec<Traced> {
+    let began = SystemTime::now();
+    let traced = |job: &LeasedJob| {
+        let parent = TraceParent::parse(job.traceparent.as_ref()?.as_bytes())?;
+        let LeasedJob { job_id, attempt, .. } = *job;
+        parent.is_recorded().then_some(Traced { job_id, attempt, parent, began })
+    };
+    jobs.iter().filter_map(traced).collect()
 }
 
 /// To be tried again after the queue's own backoff.

@@ -107,6 +107,7 @@ impl Place {
             metrics: Metrics::register(&mut Registry::default()),
             limits,
             shutdown: Shutdown::new(),
+            traces: Traces::default(),
         };
         let task = delivery.shutdown.spawn("delivery", delivery.clone().run());
         Running { delivery, task }

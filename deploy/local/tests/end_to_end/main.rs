@@ -36,6 +36,8 @@ mod openapi;
 mod monitoring;
 mod health;
 mod log_lines;
+mod access_lines;
+mod traces;
 mod doctor;
 mod send;
 mod up;

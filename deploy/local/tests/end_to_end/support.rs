@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails here")]
 
 pub(crate) mod caller;
+pub(crate) mod collector;
 pub(crate) mod distribution_point;
 pub(crate) mod holder;
 pub(crate) mod repeater;

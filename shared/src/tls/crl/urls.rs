@@ -10,7 +10,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::{
     net::TcpStream,
@@ -23,7 +23,7 @@ use url::Url;
 use super::{CrlConfig, CrlFault, RevocationLists, files::Unusable, source::Origin};
 use crate::{
     shutdown::Shutdown,
-    tls::{TlsFileError, files::read_certificates, provider},
+    tls::{TlsFileError, plain_client_config},
 };
 
 /// A list of a million entries has 40 MB.
@@ -48,7 +48,7 @@ struct Answer {
 
 impl Urls {
     pub(super) fn open(config: &CrlConfig) -> Result<Self, TlsFileError> {
-        let tls = if config.urls.is_empty() { None } else { Some(tls_config(config)?) };
+        let tls = if config.urls.is_empty() { None } else { Some(plain_client_config(&config.urls_ca)?) };
         Ok(Self { tls, etags: BTreeMap::new() })
     }
 
@@ -56,26 +56,6 @@ impl Urls {
     pub(super) fn forget(&mut self) {
         self.etags.clear();
     }
-}
-
-/// A client without a certificate that believes servers under `crl.urls_ca`.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "in shared::tls; distribution points have no role of ours to check"
-)]
-fn tls_config(config: &CrlConfig) -> Result<Arc<ClientConfig>, TlsFileError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(read_certificates(&config.urls_ca)?);
-    let refused = |error: rustls::Error| TlsFileError::Identity {
-        file: config.urls_ca.clone(),
-        text: error.to_string(),
-    };
-    let client = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(refused)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(client))
 }
 
 impl RevocationLists {
