@@ -24,7 +24,7 @@ pub use chain::{ChainFault, ChainLimits, check_chain};
 pub use client_verifier::{ClientVerifier, Gate, Handshake, with_verified_peer};
 pub use config::{DoorTls, Identity, Protocols, client_config, client_config_with, door_tls};
 pub use files::TlsFileError;
-pub use own_certificate::OwnCertificates;
+pub use own_certificate::{OwnCertificates, ends};
 pub use path::{Purpose, VerifiedPath, verify_path};
 pub use server_verifier::ServerVerifier;
 
