@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::CertificateError;
 use rustls_pki_types::UnixTime;
 use shared::{
     identity::{Certificate, Fingerprint, Judged, Name, Role, Workload},
     serve::Connection,
     tls::{
-        Gate, Peer,
+        Gate, Peer, TrustBundle,
         crl::{Crls, RevocationLists, Standing},
     },
     wire::{Code, Problem},
@@ -32,11 +33,21 @@ pub struct Service {
     pub name: Name,
 }
 
+/// What services are judged by.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The services.
+    pub registry: Arc<Registry>,
+    /// The revocation lists.
+    pub lists: Arc<RevocationLists>,
+    /// The CAs; others, perhaps, than when a connection was opened.
+    pub bundle: Arc<ArcSwap<TrustBundle>>,
+}
+
 /// The rule of one door, or of some routes behind it, and what it needs to know.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    registry: Arc<Registry>,
-    lists: Arc<RevocationLists>,
+    known: Known,
     refusals: DoorRefusals,
     roles: &'static [Role],
 }
@@ -52,13 +63,8 @@ pub struct Caller {
 impl Admission {
     /// Admits registered services of these roles.
     #[must_use]
-    pub fn of(
-        roles: &'static [Role],
-        registry: Arc<Registry>,
-        lists: Arc<RevocationLists>,
-        refusals: DoorRefusals,
-    ) -> Self {
-        Self { registry, lists, refusals, roles }
+    pub fn of(roles: &'static [Role], known: Known, refusals: DoorRefusals) -> Self {
+        Self { known, refusals, roles }
     }
 
     /// The caller on a connection, not judged yet.
@@ -77,11 +83,21 @@ impl Caller {
 
     /// Judges it now. A refusal is noted for the audit log.
     pub fn authorize(&self) -> Result<Service, Problem> {
-        let (services, crls) = (self.admission.registry.current(), self.admission.lists.current());
+        let Known { registry, lists, bundle } = &self.admission.known;
+        let (services, crls) = (registry.current(), lists.current());
         let (peer, admitted) = (&self.connection.peer, self.admission.roles);
-        authorize(peer, services.as_deref(), &crls, admitted, UnixTime::now())
+        check_believed(peer, &bundle.load())
+            .and_then(|()| authorize(peer, services.as_deref(), &crls, admitted, UnixTime::now()))
             .inspect_err(|problem| self.admission.refusals.note(&peer.certificate, problem.code))
     }
+}
+
+/// The path was built when the connection was opened; its CA may be believed no more.
+fn check_believed(peer: &Peer, bundle: &TrustBundle) -> Result<(), Problem> {
+    if bundle.trusts(&peer.path) {
+        return Ok(());
+    }
+    Err(refuse(Code::CertificateUnknown, "the CA of this certificate is no longer in tls.services_ca"))
 }
 
 /// What these doors ask within the handshake: the dates of the leaf. A refusal is noted for the audit log.

@@ -5,26 +5,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context as _, bail};
-use arc_swap::ArcSwap;
+use anyhow::Context as _;
 use prometheus_client::registry::Registry as MetricsRegistry;
 use shared::{
-    identity::{Certificate, Name, Role, Workload},
     management::{self, Readiness},
     process::Listeners,
+    reload::{Live, Reloads},
     serve::{Connections, Door, DoorMetrics},
+    service_manager,
     shutdown::Shutdown,
-    tls::{
-        BundleKind, ClientVerifier, Gate, Handshake, OwnCertificates, TrustBundle, crl::RevocationLists,
-        door_tls,
-    },
+    tls::{Gate, OwnCertificates, crl::RevocationLists},
     traces::Traces,
 };
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::{
-    admission::gate,
+    admission::{Known, gate},
     api::Api,
     config::{Config, MANAGEMENT, PROXY_DOOR, WORKER_DOOR},
     crls,
@@ -36,10 +33,14 @@ use crate::{
     reports::Reports,
     routes,
     seal::Keyring,
+    trust::DoorsTrust,
 };
 
 /// Without a successful query for so long, `/readyz` says that the database is lost.
 const DATABASE_LOST: Duration = Duration::from_secs(5);
+
+/// What is taken from a changed configuration while running.
+const LIVE: Live = Live { tables: &["limits"], but: &["limits.chain"] };
 
 /// Runs the main server until the soft stop.
 pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -> anyhow::Result<()> {
@@ -48,22 +49,26 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let mut metrics = MetricsRegistry::default();
     keyring.watch(config.keyring.reload.0, &mut metrics, &shutdown);
     let door_metrics = DoorMetrics::register(&mut metrics);
-    let (ends, expiry_warning) = (config.tls.identity().ends()?, config.tls.expiry_warning.0);
-    let certificates = OwnCertificates::new().used_for("doors", move || ends);
-    metrics.register_collector(Box::new(certificates.clone()));
-    let watched = certificates.clone().watch(expiry_warning, shutdown.clone());
-    shutdown.spawn("watch own certificates", watched);
-    let bundle = Arc::new(TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?);
+    let mut reloads = Reloads::register(&mut metrics)?;
+    let files = DoorsTrust::files(&config.tls);
+    let mut trust = DoorsTrust::open(config.tls.clone(), config.limits.chain.clone())?;
     let connections = [Arc::new(Connections::new()), Arc::new(Connections::new())];
     let audit = RefusalAudit::register(&mut metrics);
     let refusals = DoorRefusals::register(&mut metrics, [PROXY_DOOR, WORKER_DOOR], &audit);
-    let closed = |name, gate, connections| {
-        closed_door(name, &config, &bundle, gate, connections, &door_metrics, &shutdown)
+    let mut closed = |name, gate: Gate, connections: Arc<Connections>| {
+        let tls = trust.add_door(gate, connections.clone())?.tls;
+        let (metrics, shutdown) = (door_metrics.clone(), shutdown.clone());
+        anyhow::Ok((Door::new(name, tls.clone(), config.limits.clone(), connections, metrics, shutdown), tls))
     };
     let ([to_proxies, to_workers], [of_proxies, of_workers]) = (refusals.clone(), connections.clone());
-    let proxy_door = closed(PROXY_DOOR, gate(to_proxies), of_proxies)?;
-    let worker_door = closed(WORKER_DOOR, gate(to_workers), of_workers)?;
-    let lists = RevocationLists::open(&config.crl, &bundle, &mut metrics, move |crls| {
+    let (proxy_door, tls) = closed(PROXY_DOOR, gate(to_proxies), of_proxies)?;
+    let (worker_door, _) = closed(WORKER_DOOR, gate(to_workers), of_workers)?;
+    let expiry_warning = config.tls.expiry_warning.0;
+    let certificates = OwnCertificates::new().used_for("doors", move || tls.load().ends);
+    metrics.register_collector(Box::new(certificates.clone()));
+    let watched = certificates.clone().watch(expiry_warning, shutdown.clone());
+    shutdown.spawn("watch own certificates", watched);
+    let lists = RevocationLists::open(&config.crl, &trust.bundle.load(), &mut metrics, move |crls| {
         for door in &connections {
             door.close_revoked(crls);
         }
@@ -90,7 +95,8 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     metrics.register_collector(Box::new(registry.clone().gauges()));
     let of_keyring = keyring.clone();
     let per_second = config.keyring.reseal_per_second;
-    let server = own_name(&config)?;
+    let trust = Arc::new(trust);
+    let server = trust.name.clone();
     Reseal::new(database.queue.clone(), keyring.clone(), server, per_second, deadline, &mut metrics)
         .start(&shutdown);
     let queue = Queue::open(database.queue, keyring, &config.queue, deadline, queue_metrics, &shutdown);
@@ -104,59 +110,31 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     });
 
     let [of_proxies, of_workers] = refusals;
-    let proxies = routes::proxy_door(api.clone(), &registry, &lists, of_proxies);
-    let workers = routes::worker_door(api, &registry, &lists, of_workers);
-    shutdown.spawn(PROXY_DOOR, proxy_door.serve(listeners.take(PROXY_DOOR)?, proxies));
-    shutdown.spawn(WORKER_DOOR, worker_door.serve(listeners.take(WORKER_DOOR)?, workers));
-
-    let management = listeners.take(MANAGEMENT)?;
-    let readiness = readiness(registry, lists, of_keyring)
-        .check_with("certificates", move || certificates.readiness(expiry_warning));
-    let until = shutdown.clone();
-    shutdown.spawn("management", async move {
-        if let Err(error) = management::serve(management, readiness, metrics, until).await {
-            error!(%error, "the management listener ended");
-        }
+    let known = Known { registry: registry.clone(), lists: lists.clone(), bundle: trust.bundle.clone() };
+    let proxies = routes::proxy_door(api.clone(), &known, of_proxies);
+    let workers = routes::worker_door(api, &known, of_workers);
+    let (of_doors, of_lists) = (trust.clone(), lists.clone());
+    let trouble = reloads.part("doors", files, move || of_doors.clone().read_anew(of_lists.clone()));
+    let door_limits = [proxy_door.limits(), worker_door.limits()];
+    reloads.configuration(&config, &LIVE, move |config: &Config| {
+        door_limits.iter().for_each(|door| door.replace(config.limits.clone()));
     });
+    shutdown.spawn("read changes", reloads.watch(config.tls.reload.0, shutdown.clone()));
+    shutdown.spawn(PROXY_DOOR, proxy_door.serve(listeners.take("proxy_door")?, proxies));
+    shutdown.spawn(WORKER_DOOR, worker_door.serve(listeners.take("worker_door")?, workers));
+
+    let believed = move || {
+        let cas = trust.bundle.load().authorities().len();
+        Ok(trouble.beside(format!("{cas} CAs believed")))
+    };
+    let readiness = readiness(registry, lists, of_keyring)
+        .check("trust", believed)
+        .check_with("certificates", move || certificates.readiness(expiry_warning));
+    management::spawn(listeners.take(MANAGEMENT)?, Arc::new(readiness), metrics, &shutdown);
+    service_manager::ready();
     info!("ready");
     shutdown.requested().await;
     Ok(())
-}
-
-/// A door that believes the services' issuing CAs, and says nothing to anybody else: strict handshakes.
-fn closed_door(
-    name: &'static str,
-    config: &Config,
-    bundle: &Arc<TrustBundle>,
-    gate: Gate,
-    connections: Arc<Connections>,
-    metrics: &DoorMetrics,
-    shutdown: &Shutdown,
-) -> anyhow::Result<Door> {
-    let verifier = ClientVerifier::new(bundle.clone(), Handshake::Strict)
-        .with_limits(config.limits.chain.clone())
-        .with_gate(gate);
-    let tls = door_tls(&config.tls.identity(), verifier)?;
-    Ok(Door::new(
-        name,
-        Arc::new(ArcSwap::from_pointee(tls)),
-        config.limits.clone(),
-        connections,
-        metrics.clone(),
-        shutdown.clone(),
-    ))
-}
-
-/// Which main server this is, by its own certificate.
-fn own_name(config: &Config) -> anyhow::Result<Name> {
-    let identity = config.tls.identity().load()?;
-    let leaf = identity.end_entity_cert().context("tls.certificate")?;
-    match Certificate::parse(leaf).context("tls.certificate")?.spiffe.map(|id| id.workload) {
-        Some(Workload::Service(Role::MainServer, name)) => Ok(name),
-        _ => bail!(
-            "tls.certificate is not one of a main server: issue one with `portcullis-certs issue main-server NAME`"
-        ),
-    }
 }
 
 /// What `/readyz` asks, all of it from memory: the registry reads the database twice a second anyway.

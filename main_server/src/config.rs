@@ -9,7 +9,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 use shared::{
-    config::{ByteSize, Configuration, DatabaseUrl, Source, Span},
+    config::{Bind, ByteSize, Configuration, DatabaseUrl, File, Source, Span},
     serve::Limits,
     telemetry::LogConfig,
     tls::{Identity, crl::CrlConfig},
@@ -26,6 +26,8 @@ pub const MANAGEMENT: &str = "management";
 /// Everything an operator can set.
 #[derive(Debug)]
 pub struct Config {
+    /// The file that says all this.
+    pub file: File,
     /// Where it listens.
     pub listen: ListenConfig,
     /// Who we are, and whose certificates we believe.
@@ -60,6 +62,8 @@ pub struct ListenConfig {
     pub worker_door: SocketAddr,
     /// Health and metrics, plain HTTP: loopback or a private network.
     pub management: SocketAddr,
+    /// Lets a second main server of the same user open its doors at the same addresses.
+    pub reuse_port: bool,
 }
 
 /// The table `[tls]`.
@@ -72,6 +76,8 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// The CAs that issue certificates to services, PEM; never the root.
     pub services_ca: PathBuf,
+    /// How often these files and the configuration file are looked at; SIGHUP hurries it.
+    pub reload: Span,
     /// From so long before our own certificate's end on, the log and `/readyz` warn.
     pub expiry_warning: Span,
 }
@@ -161,14 +167,25 @@ pub struct RequestConfig {
 impl Default for ListenConfig {
     fn default() -> Self {
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { proxy_door: loopback(8002), worker_door: loopback(8003), management: loopback(9002) }
+        Self {
+            proxy_door: loopback(8002),
+            worker_door: loopback(8003),
+            management: loopback(9002),
+            reuse_port: false,
+        }
     }
 }
 
 impl Default for TlsConfig {
     fn default() -> Self {
         let file = PathBuf::new;
-        Self { certificate: file(), key: file(), services_ca: file(), expiry_warning: Span::days(14) }
+        Self {
+            certificate: file(),
+            key: file(),
+            services_ca: file(),
+            reload: Span::seconds(5),
+            expiry_warning: Span::days(14),
+        }
     }
 }
 
@@ -233,6 +250,7 @@ impl TlsConfig {
 impl Configuration for Config {
     fn read(source: &mut Source) -> Self {
         let mut config = Self {
+            file: source.file(),
             listen: source.section("listen"),
             tls: source.section("tls"),
             database: source.section("database"),
@@ -255,11 +273,17 @@ impl Configuration for Config {
         config
     }
 
-    fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+    fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn binds(&self) -> Vec<Bind> {
+        let ListenConfig { proxy_door, worker_door, management, reuse_port } = self.listen;
         vec![
-            (PROXY_DOOR, self.listen.proxy_door),
-            (WORKER_DOOR, self.listen.worker_door),
-            (MANAGEMENT, self.listen.management),
+            Bind { door: "proxy_door", address: proxy_door, reuse_port },
+            Bind { door: "worker_door", address: worker_door, reuse_port },
+            // of two processes each is asked for itself
+            Bind { door: MANAGEMENT, address: management, reuse_port: false },
         ]
     }
 

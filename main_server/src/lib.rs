@@ -9,11 +9,12 @@
 //!                   │            └── api::proxy ──▶ reports (how far the proxies are, whom they saw)
 //! worker ─mTLS──▶ routes ─▶ admission ─▶ api::worker ─▶ queue::{lease, renew, complete, fail}
 //! ---
-//! config, app, cli: how it starts
+//! trust, config, app, cli: how it starts
 //! ```
 //!
 //! It knows nothing of client TLS. All SQL on the queue's tables is under `queue`.
 
+mod trust;
 pub mod routes;
 pub mod refusals;
 pub mod admission;

@@ -18,40 +18,28 @@ use axum::{
 use shared::{
     identity::Role,
     serve::{Connection, keep_bounds},
-    tls::crl::RevocationLists,
     wire::{Code, Problem},
 };
 
 use crate::{
-    admission::Admission,
+    admission::{Admission, Known},
     api::{Api, openapi, operator, proxy, worker},
     refusals::DoorRefusals,
-    registry::Registry,
 };
 
 /// The proxies' door.
-pub fn proxy_door(
-    api: Arc<Api>,
-    registry: &Arc<Registry>,
-    lists: &Arc<RevocationLists>,
-    refusals: DoorRefusals,
-) -> Router {
+pub fn proxy_door(api: Arc<Api>, known: &Known, refusals: DoorRefusals) -> Router {
     let routes = Router::new()
         .route("/internal/v1/messages", post(proxy::submit))
         .route("/internal/v1/messages/status", post(proxy::status))
         .route("/internal/v1/reports", post(proxy::report));
-    let admission = Admission::of(&[Role::Proxy], registry.clone(), lists.clone(), refusals.clone());
+    let admission = Admission::of(&[Role::Proxy], known.clone(), refusals.clone());
     layered(routes.with_state(api), admission, refusals)
 }
 
 /// The workers' door. Operators come here too; each route admits one of the two, the document both.
-pub fn worker_door(
-    api: Arc<Api>,
-    registry: &Arc<Registry>,
-    lists: &Arc<RevocationLists>,
-    refusals: DoorRefusals,
-) -> Router {
-    let admission = |roles| Admission::of(roles, registry.clone(), lists.clone(), refusals.clone());
+pub fn worker_door(api: Arc<Api>, known: &Known, refusals: DoorRefusals) -> Router {
+    let admission = |roles| Admission::of(roles, known.clone(), refusals.clone());
     let workers = Router::new()
         .route("/api/v1/jobs/lease", post(worker::lease))
         .route("/api/v1/jobs/renew", post(worker::renew))

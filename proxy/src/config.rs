@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 use shared::{
-    config::{ByteSize, Configuration, DatabaseUrl, Source, Span},
+    config::{Bind, ByteSize, Configuration, DatabaseUrl, File, Source, Span},
     serve::Limits,
     telemetry::LogConfig,
     tls::{Handshake, Identity, crl::CrlConfig},
@@ -16,9 +16,16 @@ use url::Url;
 
 pub use flow::{Admission, Rate, Refusals};
 
+/// The client door, by name.
+pub const CLIENTS: &str = "clients";
+/// The management listener, by name.
+pub const MANAGEMENT: &str = "management";
+
 /// Everything that the proxy is told.
 #[derive(Debug)]
 pub struct Config {
+    /// The file that says all this.
+    pub file: File,
     /// Where it listens.
     pub listen: Listen,
     /// Its identity, and whom it believes.
@@ -55,6 +62,8 @@ pub struct Listen {
     pub clients: SocketAddr,
     /// Health and metrics: plain HTTP, for loopback or a private network.
     pub management: SocketAddr,
+    /// Lets a second proxy of the same user open its client door at the same address.
+    pub reuse_port: bool,
 }
 
 /// The table `[tls]`.
@@ -75,7 +84,7 @@ pub struct Tls {
     pub unsafe_missing_eku: bool,
     /// The trust domain of our SPIFFE ids.
     pub trust_domain: String,
-    /// How often the client door's files are looked at; SIGHUP hurries it.
+    /// How often certificate, key, CAs and the configuration file are looked at; SIGHUP hurries it.
     pub reload: Span,
     /// From so long before our own certificate's end on, the log and `/readyz` warn.
     pub expiry_warning: Span,
@@ -145,7 +154,11 @@ pub struct Upstream {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { clients: ([127, 0, 0, 1], 8001).into(), management: ([127, 0, 0, 1], 9001).into() }
+        Self {
+            clients: ([127, 0, 0, 1], 8001).into(),
+            management: ([127, 0, 0, 1], 9001).into(),
+            reuse_port: false,
+        }
     }
 }
 
@@ -215,6 +228,7 @@ impl Default for Upstream {
 impl Configuration for Config {
     fn read(source: &mut Source) -> Self {
         let mut config = Self {
+            file: source.file(),
             listen: source.section("listen"),
             tls: source.section("tls"),
             registry: source.section("registry"),
@@ -234,6 +248,9 @@ impl Configuration for Config {
         source.require_file("tls.key", &mut tls.key);
         source.require_file("tls.clients_ca", &mut tls.clients_ca);
         source.require_file("tls.services_ca", &mut tls.services_ca);
+        if tls.reload.0.is_zero() {
+            source.fault("tls.reload", "must be longer than 0s");
+        }
         config.registry.check(source);
         config.crl.check(source);
         config.telemetry.check(source);
@@ -247,8 +264,17 @@ impl Configuration for Config {
         config
     }
 
-    fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
-        vec![("client door", self.listen.clients), ("management", self.listen.management)]
+    fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn binds(&self) -> Vec<Bind> {
+        let Listen { clients, management, reuse_port } = self.listen;
+        vec![
+            Bind { door: CLIENTS, address: clients, reuse_port },
+            // of two processes each is asked for itself
+            Bind { door: MANAGEMENT, address: management, reuse_port: false },
+        ]
     }
 
     fn log(&self) -> &LogConfig {

@@ -31,7 +31,7 @@ pub(crate) struct Edge {
     pub(crate) batch: BatchLimits,
     pub(crate) batches: Arc<api::Places>,
     pub(crate) rates: Arc<ClientRates>,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) activity: Arc<Activity>,

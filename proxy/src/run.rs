@@ -1,6 +1,9 @@
 //! The proxy, put together: from a configuration and bound sockets to the soft stop.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -8,7 +11,9 @@ use prometheus_client::registry;
 use shared::{
     management::{self, Readiness},
     process::Listeners,
+    reload::{Live, Reloads, Trouble},
     serve::{Connections, Door, DoorMetrics},
+    service_manager,
     shutdown::Shutdown,
     tls::{BundleKind, OwnCertificates, TrustBundle, crl::RevocationLists},
     traces::Traces,
@@ -20,6 +25,7 @@ use crate::{
     Config,
     activity::Activity,
     api::Places,
+    config::{CLIENTS, MANAGEMENT},
     crls::CrlTable,
     edge::{Authorizer, sweep},
     forward::{Forward, MainServers, Upstreams, upstreams},
@@ -31,12 +37,22 @@ use crate::{
     trust::DoorTrust,
 };
 
+/// What is taken from a changed configuration while running.
+const LIVE: Live = Live { tables: &["limits", "rate", "admission"], but: &["limits.chain"] };
+
+/// How long the client door waits for the first copy of the client table and for a main server. Clients wait meanwhile, in
+/// the kernel; then they are told what is missing.
+const OPEN_ANYWAY: Duration = Duration::from_secs(3);
+
 /// Runs until the soft stop; what was accepted by then is finished by tasks that `shutdown` waits for.
 pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut metrics_registry = registry::Registry::default();
     let door_metrics = DoorMetrics::register(&mut metrics_registry);
     let metrics = Arc::new(Metrics::register(&mut metrics_registry));
 
+    let mut reloads = Reloads::register(&mut metrics_registry)?;
+    let door_files = DoorTrust::files(&config.tls);
+    let upstream_files = Upstreams::files(&config.tls);
     let bundle = Arc::new(TrustBundle::read(&config.tls.clients_ca, BundleKind::AnyAuthority)?);
     let services = TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?;
 
@@ -80,56 +96,79 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let upstreams_seen = upstreams.clone();
     let forward = Forward::start(&config.upstream, upstreams, metrics.clone(), &shutdown);
     let trust_domain = config.tls.trust_domain.clone();
-    let to_main_servers = config.tls.identity().ends()?;
     let bundle = ArcSwap::from(bundle);
     let authorizer = Arc::new(Authorizer { registry, crls: lists, bundle, trust_domain });
     let chain = config.limits.chain.clone();
     let of_trust = connections.clone();
-    let expiry_warning = config.tls.expiry_warning.0;
-    let trust = Arc::new(DoorTrust::open(config.tls, chain, authorizer.clone(), activity.clone(), of_trust)?);
-    shutdown.spawn("trust files", trust.clone().watch(shutdown.clone()));
+    let (tls, expiry_warning) = (config.tls.clone(), config.tls.expiry_warning.0);
+    let trust = DoorTrust::open(tls.clone(), chain, authorizer.clone(), activity.clone(), of_trust)?;
+    let trust = Arc::new(trust);
+    let of_door = trust.clone();
+    let trouble = reloads.part("clients", door_files, move || of_door.clone().read_anew());
+    let (second_hop, of_lists) = (upstreams_seen.clone(), authorizer.crls.clone());
+    reloads.part("main_servers", upstream_files, move || {
+        second_hop.clone().read_anew(tls.clone(), of_lists.clone())
+    });
     let sweep = sweep(authorizer.clone(), connections.clone(), shutdown.clone());
     shutdown.spawn("close refused connections", sweep);
     let rates = Arc::new(ClientRates::new(config.rate));
     let refusals = Arc::new(Refusals::new(config.refusals, metrics.clone(), shutdown.clone()));
     let forget = forget(rates.clone(), refusals.clone(), metrics.clone(), shutdown.clone());
     shutdown.spawn("forget who is not limited", forget);
+    let admission = Arc::new(Admission::new(config.admission, Instant::now()));
     let edge = Arc::new(Edge {
         authorizer: authorizer.clone(),
         forward,
         message: config.message,
         batch: config.batch,
         batches: Arc::new(Places::new(config.batch.at_once)),
-        rates,
-        admission: Admission::new(config.admission, Instant::now()),
+        rates: rates.clone(),
+        admission: admission.clone(),
         refusals,
         metrics,
         activity,
         traces: Traces::open(&config.telemetry.otlp, "portcullis-proxy", &mut metrics_registry, &shutdown)?,
     });
 
-    let door =
-        Door::new("clients", trust.tls.clone(), config.limits, connections, door_metrics, shutdown.clone());
-    let certificates = own_certificates(&trust, to_main_servers);
+    let limits = config.limits.clone();
+    let door = Door::new(CLIENTS, trust.tls.clone(), limits, connections, door_metrics, shutdown.clone());
+    let door_limits = door.limits();
+    reloads.configuration(&config, &LIVE, move |config: &Config| {
+        door_limits.replace(config.limits.clone());
+        rates.replace(config.rate);
+        admission.replace(config.admission);
+    });
+    shutdown.spawn("read changes", reloads.watch(config.tls.reload.0, shutdown.clone()));
+    let certificates = own_certificates(&trust, upstreams_seen.clone());
     metrics_registry.register_collector(Box::new(certificates.clone()));
     let watched = certificates.clone().watch(expiry_warning, shutdown.clone());
     shutdown.spawn("watch own certificates", watched);
-    let readiness = readiness(&authorizer, upstreams_seen, trust)
+    let readiness = readiness(&authorizer, upstreams_seen, trust, trouble)
         .check_with("certificates", move || certificates.readiness(expiry_warning));
-    shutdown.spawn("client door", door.serve(listeners.take("client door")?, routes(edge)));
+    let readiness = Arc::new(readiness);
+    let listener = listeners.take(MANAGEMENT)?;
+    management::spawn(listener, readiness.clone(), metrics_registry, &shutdown);
+    readiness.wait(OPEN_ANYWAY, &shutdown).await;
+    shutdown.spawn("client door", door.serve(listeners.take(CLIENTS)?, routes(edge)));
+    service_manager::ready();
     info!("ready for clients");
-    management::serve(listeners.take("management")?, readiness, metrics_registry, shutdown).await
+    shutdown.requested().await;
+    Ok(())
 }
 
-/// The client door's is read anew when its file changes; what main servers are shown is of the start.
-fn own_certificates(trust: &DoorTrust, to_main_servers: i64) -> OwnCertificates {
+fn own_certificates(trust: &DoorTrust, upstreams: Arc<Upstreams>) -> OwnCertificates {
     let tls = trust.tls.clone();
     OwnCertificates::new()
         .used_for("clients", move || tls.load().ends)
-        .used_for("main_servers", move || to_main_servers)
+        .used_for("main_servers", move || upstreams.ends())
 }
 
-fn readiness(authorizer: &Authorizer, upstreams: Arc<Upstreams>, trust: Arc<DoorTrust>) -> Readiness {
+fn readiness(
+    authorizer: &Authorizer,
+    upstreams: Arc<Upstreams>,
+    trust: Arc<DoorTrust>,
+    trouble: Trouble,
+) -> Readiness {
     let (registry, lists) = (authorizer.registry.clone(), authorizer.crls.clone());
     Readiness::new()
         .check("registry", move || {
@@ -141,7 +180,7 @@ fn readiness(authorizer: &Authorizer, upstreams: Arc<Upstreams>, trust: Arc<Door
             }
         })
         .check_with("crl", move || lists.checked())
-        .check("trust", move || Ok(trust.detail()))
+        .check("trust", move || Ok(trouble.beside(trust.detail())))
         .check("upstream", move || {
             let (answering, all) = (upstreams.answering(), upstreams.len());
             let detail = format!("{answering} of {all} main servers answer");

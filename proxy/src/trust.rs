@@ -1,28 +1,19 @@
 //! What the client door shows and whom it believes, read anew when the files change.
 //!
-//! In: `tls.certificate`, `tls.key`, `tls.clients_ca`, looked at every `tls.reload` and on SIGHUP. Out: a new
-//! bundle and new TLS for the next handshakes, swapped in whole; connections whose path leads to no CA of the
-//! new bundle are closed. Refused: a file that cannot be used; the last good ones stay, the log says which file
-//! and why, `/readyz` too.
+//! In: `tls.certificate`, `tls.key`, `tls.clients_ca`. Out: a new bundle and new TLS for the next handshakes, swapped in
+//! whole; connections whose path leads to no CA of the new bundle are closed. Refused: a file that cannot be used; the
+//! last good ones stay.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
-use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use shared::{
-    identity::Fingerprint,
+    reload::Files,
     serve::Connections,
-    shutdown::Shutdown,
     tls::{BundleKind, ChainLimits, ClientVerifier, DoorTls, Gate, TlsFileError, TrustBundle, door_tls},
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::spawn_blocking,
-};
-use tracing::{error, info, warn};
+use tokio::task::spawn_blocking;
+use tracing::info;
 
 use crate::{activity::Activity, config, edge::Authorizer};
 
@@ -36,18 +27,7 @@ pub(crate) struct DoorTrust {
     authorizer: Arc<Authorizer>,
     activity: Arc<Activity>,
     connections: Arc<Connections>,
-    seen: Mutex<Seen>,
 }
-
-/// What was tried last.
-#[derive(Debug)]
-struct Seen {
-    contents: Contents,
-    trouble: Option<String>,
-}
-
-/// By which changed files are told: their hashes, so that a half-copied file is a change and a touched one none.
-type Contents = [Option<Fingerprint>; 3];
 
 impl DoorTrust {
     /// The trust of the bundle that `authorizer` has.
@@ -58,81 +38,38 @@ impl DoorTrust {
         activity: Arc<Activity>,
         connections: Arc<Connections>,
     ) -> Result<Self, TlsFileError> {
-        let seen = Mutex::new(Seen { contents: contents(&config), trouble: None });
         let tls = tls(&config, &chain, authorizer.bundle.load_full(), &authorizer, &activity)?;
         let tls = Arc::new(ArcSwap::from_pointee(tls));
-        Ok(Self { tls, config, chain, authorizer, activity, connections, seen })
+        Ok(Self { tls, config, chain, authorizer, activity, connections })
     }
 
-    /// Looks until the soft stop.
-    pub(crate) async fn watch(self: Arc<Self>, shutdown: Shutdown) {
-        let mut hangup = match signal(SignalKind::hangup()) {
-            Ok(hangup) => hangup,
-            Err(error) => {
-                warn!(%error, "SIGHUP is not obeyed");
-                return shutdown.requested().await;
-            }
-        };
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(self.config.reload.0) => {}
-                _ = hangup.recv() => info!("SIGHUP: reading the client door's files anew"),
-                () = shutdown.requested() => return,
-            }
-            self.look().await;
-        }
+    /// What it is read from.
+    pub(crate) fn files(config: &config::Tls) -> Files {
+        Files::now([&config.certificate, &config.key, &config.clients_ca])
     }
 
-    /// What is in force, and whether the files that are there now could not be used. That is no reason to take
-    /// the proxy out of service: the last good ones serve.
+    /// What is in force.
     pub(crate) fn detail(&self) -> String {
-        let cas = self.authorizer.bundle.load().authorities().len();
-        match &self.seen().trouble {
-            Some(trouble) => format!("{cas} CAs believed; a change could not be used: {trouble}"),
-            None => format!("{cas} CAs believed"),
-        }
+        format!("{} CAs believed", self.authorizer.bundle.load().authorities().len())
     }
 
-    async fn look(self: &Arc<Self>) {
+    /// Reads the files and puts them in force.
+    pub(crate) async fn read_anew(self: Arc<Self>) -> anyhow::Result<()> {
         let this = self.clone();
         let read = spawn_blocking(move || {
-            let contents = contents(&this.config);
-            if this.seen().contents == contents {
-                return None;
-            }
-            let read =
-                TrustBundle::read(&this.config.clients_ca, BundleKind::AnyAuthority).and_then(|bundle| {
-                    let bundle = Arc::new(bundle);
-                    let (authorizer, activity) = (&this.authorizer, &this.activity);
-                    Ok((bundle.clone(), tls(&this.config, &this.chain, bundle, authorizer, activity)?))
-                });
-            *this.seen() = Seen { contents, trouble: read.as_ref().err().map(ToString::to_string) };
-            Some(read)
+            let bundle = Arc::new(TrustBundle::read(&this.config.clients_ca, BundleKind::AnyAuthority)?);
+            let (authorizer, activity) = (&this.authorizer, &this.activity);
+            let tls = tls(&this.config, &this.chain, bundle.clone(), authorizer, activity)?;
+            Ok::<_, TlsFileError>((bundle, tls))
         });
-        match read.await.context("reading the client door's files") {
-            Ok(None) => {}
-            Ok(Some(Ok((bundle, tls)))) => self.put_in_force(bundle, tls).await,
-            Ok(Some(Err(error))) => {
-                error!(%error, "the client door's files changed and cannot be used; the old ones stay");
-            }
-            Err(error) => error!("{error:#}"),
-        }
-    }
-
-    async fn put_in_force(&self, bundle: Arc<TrustBundle>, tls: DoorTls) {
+        let (bundle, tls) = read.await??;
         // First whom requests are judged by, then whom handshakes are: in between, a stranger is refused.
         self.authorizer.bundle.store(bundle.clone());
         self.authorizer.crls.believe(&bundle).await;
         self.tls.store(Arc::new(tls));
         let closed = self.connections.close_where(|connection| !bundle.trusts(&connection.peer.path));
-        info!(
-            cas = bundle.authorities().len(),
-            closed, "the client door's certificate and bundle were read anew"
-        );
-    }
-
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        info!(cas = bundle.authorities().len(), closed, "the client door believes and shows what was read");
+        Ok(())
     }
 }
 
@@ -158,9 +95,4 @@ fn tls(
         .with_limits(chain.clone())
         .with_gate(gate);
     door_tls(&config.identity(), verifier)
-}
-
-fn contents(config: &config::Tls) -> Contents {
-    let hash = |file: &Path| std::fs::read(file).ok().map(|bytes| Fingerprint::of_der(&bytes));
-    [hash(&config.certificate), hash(&config.key), hash(&config.clients_ca)]
 }

@@ -5,12 +5,14 @@
 //! of the wrong type or unit, and whatever the process itself finds contradictory.
 
 mod database_url;
+mod file;
 mod source;
 mod units;
 
 use std::{fmt::Debug, net::SocketAddr, path::Path};
 
 pub use database_url::DatabaseUrl;
+pub use file::File;
 pub use source::{Faults, Source};
 pub use units::{ByteSize, Span};
 
@@ -21,11 +23,25 @@ pub trait Configuration: Sized + Debug + Send + 'static {
     /// Takes its tables from `source`, recording faults there; the result is used only if there are none.
     fn read(source: &mut Source) -> Self;
 
-    /// What to bind, by the name of the door.
-    fn addresses(&self) -> Vec<(&'static str, SocketAddr)>;
+    /// The file it was read from.
+    fn file(&self) -> &File;
+
+    /// What to bind.
+    fn binds(&self) -> Vec<Bind>;
 
     /// The table `[log]`.
     fn log(&self) -> &LogConfig;
+}
+
+/// A socket to listen on.
+#[derive(Debug, Clone, Copy)]
+pub struct Bind {
+    /// Its key in the table `[listen]`, and its name where it is handed over by a service manager.
+    pub door: &'static str,
+    /// Where.
+    pub address: SocketAddr,
+    /// Lets others of our user listen there too; the kernel shares connections out among them.
+    pub reuse_port: bool,
 }
 
 /// Reads a configuration; every fault is reported, not only the first.

@@ -8,7 +8,8 @@
 //! serve     how a connection lives: accepted, timed, closed
 //! wire      what travels on it
 //! ---
-//! config, telemetry, traces, openapi, management, shutdown, process: how a process starts, shows itself and stops
+//! config, telemetry, traces, openapi, management, shutdown, reload, service_manager, process: how a process starts, shows
+//!     itself, changes and stops
 //! ```
 //!
 //! Never here: SQL, routes of the product, policy.
@@ -24,4 +25,6 @@ pub mod traces;
 pub mod openapi;
 pub mod management;
 pub mod shutdown;
+pub mod reload;
+pub mod service_manager;
 pub mod process;

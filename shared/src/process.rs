@@ -1,12 +1,13 @@
-//! How every Portcullis process starts: configuration, logs, sockets, then its `run`.
+//! How every Portcullis process starts: configuration, logs, sockets (its own or those it is handed), then its `run`.
 //!
 //! In: the command line. Out: an exit code: 0, 64 for a bad configuration (sysexits `EX_USAGE`), 1 for a
 //! failure at run time. Everything that can be refused is refused before the first connection.
 
+mod activation;
+
 use std::{
     collections::BTreeMap,
     future::Future,
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -14,11 +15,12 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tracing::{error, info};
 
 use crate::{
-    config::{self, Configuration},
+    config::{self, Bind, Configuration},
+    service_manager,
     shutdown::Shutdown,
     telemetry,
 };
@@ -51,16 +53,21 @@ pub struct StartOptions {
 pub struct Listeners(BTreeMap<&'static str, TcpListener>);
 
 impl Listeners {
-    /// Binds every address; the error names the one that cannot be bound.
-    pub async fn bind(addresses: Vec<(&'static str, SocketAddr)>) -> anyhow::Result<Self> {
+    /// Takes the sockets that a service manager handed over, and binds the others; the error names the one that cannot
+    /// be bound, and sockets that no door wants.
+    pub fn open(binds: &[Bind]) -> anyhow::Result<Self> {
+        let mut handed = activation::handed_over()?;
         let mut listeners = BTreeMap::new();
-        for (name, address) in addresses {
-            let listener = TcpListener::bind(address)
-                .await
-                .with_context(|| format!("cannot listen on {address} ({name}): is it in use?"))?;
-            info!(door = name, address = %listener.local_addr()?, "listening");
-            listeners.insert(name, listener);
+        for bind in binds {
+            let Bind { door, address, .. } = *bind;
+            let (listener, from) = match handed.take(door, address) {
+                Some(socket) => (TcpListener::from_std(socket)?, "the service manager"),
+                None => (listen(bind)?, "us"),
+            };
+            info!(door, address = %listener.local_addr()?, from, "listening");
+            listeners.insert(door, listener);
         }
+        handed.none_left(binds)?;
         Ok(Self(listeners))
     }
 
@@ -79,6 +86,22 @@ impl Listeners {
         std::fs::rename(&temporary, file)?;
         Ok(())
     }
+}
+
+/// Connections that the kernel keeps for us until they are accepted; it has a bound of its own, `net.core.somaxconn`.
+const BACKLOG: u32 = 1024;
+
+fn listen(bind: &Bind) -> anyhow::Result<TcpListener> {
+    let Bind { door, address, reuse_port } = *bind;
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // or a process that was restarted waits for connections of its predecessor to be forgotten
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(reuse_port)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| format!("cannot listen on {address} ({door}): is it in use?"))
 }
 
 /// Starts a process: loads its configuration, binds its sockets, runs it until it is told to stop.
@@ -134,6 +157,7 @@ where
 {
     let shutdown = Shutdown::new();
     shutdown.obey_signals()?;
+    service_manager::accompany(&shutdown);
     if options.stop_with_stdin {
         let stop = shutdown.clone();
         // A thread, not a task: a blocked read of standard input would keep the runtime from ending.
@@ -142,7 +166,7 @@ where
             stop.request();
         });
     }
-    let listeners = Listeners::bind(config.addresses()).await?;
+    let listeners = Listeners::open(&config.binds())?;
     if let Some(file) = &options.bound {
         listeners.write_bound(file).with_context(|| format!("cannot write {}", file.display()))?;
     }

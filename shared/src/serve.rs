@@ -29,7 +29,7 @@ pub use answer::{RequestId, SetAside, keep_bounds};
 pub use arrivals::network;
 pub use body::BodyFault;
 pub use connection::{Connection, Connections};
-pub use door::Door;
+pub use door::{Door, DoorLimits};
 pub use limits::Limits;
 pub use metrics::DoorMetrics;
 pub use progress::Stages;

@@ -1,7 +1,8 @@
 //! Stopping in order: soft stop → deadline → hard stop, with every task accounted for.
 //!
 //! A soft stop asks: listeners stop accepting, loops end, what was accepted is finished. A hard stop
-//! drops what is left. All tasks are spawned here, so none outlives the process's answer "stopped".
+//! drops what is left. All tasks are spawned here, so none outlives the process's answer "stopped". Whoever tells others
+//! how that goes, such as the management listener, is there until it is over.
 
 use std::{future::Future, time::Duration};
 
@@ -15,7 +16,12 @@ pub struct Shutdown {
     soft: CancellationToken,
     hard: CancellationToken,
     tasks: TaskTracker,
+    over: CancellationToken,
+    witnesses: TaskTracker,
 }
+
+/// How long what goes on to the end has, once everything else has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Ends the app when a task it cannot do without panics: a silent half-dead process is worse than none.
 struct EndOnPanic(&'static str, Shutdown);
@@ -62,6 +68,19 @@ impl Shutdown {
         });
     }
 
+    /// Runs a task that the stop itself needs: nothing waits for it, and it is told by [`Self::over`] when all others have
+    /// ended. If it panics, the app stops.
+    pub fn spawn_to_the_end<F>(&self, name: &'static str, task: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let guard = EndOnPanic(name, self.clone());
+        self.witnesses.spawn(async move {
+            let _guard = guard;
+            task.await;
+        })
+    }
+
     /// Asks for a soft stop.
     pub fn request(&self) {
         self.soft.cancel();
@@ -89,6 +108,11 @@ impl Shutdown {
         self.hard.cancelled().await;
     }
 
+    /// Waits until every task has ended or was dropped.
+    pub async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
     /// A token that the soft stop cancels, and that can be cancelled alone.
     #[must_use]
     pub fn child(&self) -> CancellationToken {
@@ -103,6 +127,11 @@ impl Shutdown {
             warn!(tasks = self.tasks.len(), ?deadline, "not finished in time; hard stop");
             self.hard.cancel();
             self.tasks.wait().await;
+        }
+        self.over.cancel();
+        self.witnesses.close();
+        if tokio::time::timeout(LAST_WORDS, self.witnesses.wait()).await.is_err() {
+            warn!("what should have ended with everything else did not");
         }
         info!("stopped");
     }

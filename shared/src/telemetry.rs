@@ -6,10 +6,12 @@
 mod line;
 mod shown;
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, sync::OnceLock};
 
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
 
 /// The table `[log]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,22 +51,36 @@ impl LogConfig {
     }
 }
 
+/// How the level is changed; there is one log per process.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Logs at another level, or by other directives, from now on. Directives that were checked before.
+pub fn set_level(level: &str) {
+    if let Some(filter) = FILTER.get()
+        && let Err(error) = filter.reload(EnvFilter::builder().parse_lossy(level))
+    {
+        tracing::error!(%error, "the level of the log cannot be changed");
+    }
+}
+
 /// Starts logging for this process; a second call changes nothing.
 pub fn init(config: &LogConfig) {
-    let filter = EnvFilter::builder().parse_lossy(&config.level);
+    let (filter, changed) = reload::Layer::new(EnvFilter::builder().parse_lossy(&config.level));
+    let log = tracing_subscriber::registry().with(filter);
     // Whoever reads the log may go away. Telling standard error so would panic in the task that logs.
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false);
+    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let started = match config.format {
         // colours for whoever watches; whoever keeps the log gets lines that nobody can forge
-        LogFormat::Text if std::io::stderr().is_terminal() => builder.try_init(),
-        LogFormat::Text => builder.with_ansi(false).event_format(line::Line).try_init(),
+        LogFormat::Text if std::io::stderr().is_terminal() => log.with(lines).try_init(),
+        LogFormat::Text => log.with(lines.with_ansi(false).event_format(line::Line)).try_init(),
         LogFormat::Json => {
-            builder.json().flatten_event(true).with_writer(|| shown::Shown(std::io::stderr())).try_init()
+            let lines = lines.json().flatten_event(true).with_writer(|| shown::Shown(std::io::stderr()));
+            log.with(lines).try_init()
         }
     };
+    if started.is_ok() {
+        let _none_before = FILTER.set(changed);
+    }
     if started.is_err() {
         tracing::debug!("logging was started before");
     }

@@ -26,7 +26,7 @@ pub use config::{
     DoorTls, Identity, Protocols, client_config, client_config_with, door_tls, plain_client_config,
 };
 pub use files::TlsFileError;
-pub use own_certificate::OwnCertificates;
+pub use own_certificate::{OwnCertificates, ends};
 pub use path::{Purpose, VerifiedPath, verify_path};
 pub use server_verifier::ServerVerifier;
 

@@ -11,7 +11,7 @@ use std::{
 
 use serde::Deserialize;
 use shared::{
-    config::{Configuration, Source, Span},
+    config::{Bind, Configuration, File, Source, Span},
     telemetry::LogConfig,
     tls::Identity,
     traces::TelemetryConfig,
@@ -26,6 +26,8 @@ use crate::sink::{JsonlOptions, SinkOptions};
 /// Everything the worker is told.
 #[derive(Debug)]
 pub struct Config {
+    /// The file that says all this.
+    pub file: File,
     /// `[server]`: where the jobs are.
     pub server: ServerConfig,
     /// `[tls]`: who we are, and whom we believe.
@@ -52,6 +54,8 @@ pub struct TlsConfig {
     pub key: PathBuf,
     /// PEM: the CAs under which main servers are believed.
     pub ca: PathBuf,
+    /// How often these files and the configuration file are looked at; SIGHUP hurries it.
+    pub reload: Span,
     /// From so long before our own certificate's end on, the log and `/readyz` warn.
     pub expiry_warning: Span,
 }
@@ -59,7 +63,8 @@ pub struct TlsConfig {
 impl Default for TlsConfig {
     fn default() -> Self {
         let file = PathBuf::new;
-        Self { certificate: file(), key: file(), ca: file(), expiry_warning: Span::days(14) }
+        let (reload, expiry_warning) = (Span::seconds(5), Span::days(14));
+        Self { certificate: file(), key: file(), ca: file(), reload, expiry_warning }
     }
 }
 
@@ -130,6 +135,7 @@ impl Default for ListenConfig {
 impl Configuration for Config {
     fn read(source: &mut Source) -> Self {
         let mut config = Self {
+            file: source.file(),
             server: source.section("server"),
             tls: source.section("tls"),
             delivery: source.section("delivery"),
@@ -142,6 +148,9 @@ impl Configuration for Config {
         source.require_file("tls.certificate", &mut config.tls.certificate);
         source.require_file("tls.key", &mut config.tls.key);
         source.require_file("tls.ca", &mut config.tls.ca);
+        if config.tls.reload.0.is_zero() {
+            source.fault("tls.reload", "must be longer than 0s");
+        }
         config.delivery.check(source);
         config.telemetry.check(source);
         source.require_file("sink.output", &mut config.sink.output);
@@ -151,8 +160,12 @@ impl Configuration for Config {
         config
     }
 
-    fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
-        vec![("management", self.listen.management)]
+    fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn binds(&self) -> Vec<Bind> {
+        vec![Bind { door: "management", address: self.listen.management, reuse_port: false }]
     }
 
     fn log(&self) -> &LogConfig {
@@ -187,6 +200,7 @@ mod tests {
                         [tls]\ncertificate = 'c'\nkey = 'k'\nca = 'a'\n";
         std::fs::write(&file, required).unwrap();
         let mut defaults = load::<Config>(&file).unwrap();
+        defaults.file = written.file.clone();
         defaults.tls = written.tls.clone();
         defaults.sink.output = written.sink.output.clone();
         assert_eq!(format!("{written:#?}"), format!("{defaults:#?}"));

@@ -8,11 +8,14 @@ use prometheus_client::registry::Registry;
 use shared::{
     management::{self, Readiness},
     process::Listeners,
+    reload::{Files, Live, Reloads, Trouble},
+    service_manager,
     shutdown::Shutdown,
     tls::OwnCertificates,
     traces::Traces,
 };
-use tracing::{error, info};
+use tokio::task::spawn_blocking;
+use tracing::info;
 
 use crate::{
     backoff::Backoff,
@@ -26,6 +29,7 @@ use crate::{
 /// Runs a worker until the soft stop.
 pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -> anyhow::Result<()> {
     let patience = Patience::from(&config.server);
+    let files = Clients::files(&config.tls);
     let clients = Clients::build(&config.tls, &patience)?;
     let servers = config.server.urls.iter().map(|url| url.0.clone()).collect();
     let api = Arc::new(ServerApi::new(servers, clients, &patience));
@@ -33,26 +37,46 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let traces = Traces::open(&config.telemetry.otlp, "portcullis-worker", &mut registry, &shutdown)?;
-    let (ends, expiry_warning) = (config.tls.identity().ends()?, config.tls.expiry_warning.0);
-    let certificates = OwnCertificates::new().used_for("main_servers", move || ends);
+    let (of_api, expiry_warning) = (api.clone(), config.tls.expiry_warning.0);
+    let certificates = OwnCertificates::new().used_for("main_servers", move || of_api.certificate_ends());
     registry.register_collector(Box::new(certificates.clone()));
     let watched = certificates.clone().watch(expiry_warning, shutdown.clone());
     shutdown.spawn("watch own certificates", watched);
 
-    let listener = listeners.take("management")?;
+    let trouble = keep_reading(&config, files, &api, patience, &mut registry, &shutdown)?;
     let readiness = readiness(&config, &api, &sink)
+        .check("trust", move || Ok(trouble.beside("certificate and CAs are as read".to_owned())))
         .check_with("certificates", move || certificates.readiness(expiry_warning));
-    let management = management::serve(listener, readiness, registry, shutdown.clone());
-    shutdown.spawn("management", async move {
-        if let Err(error) = management.await {
-            error!(%error, "the management listener ended");
-        }
-    });
-
+    management::spawn(listeners.take("management")?, Arc::new(readiness), registry, &shutdown);
+    service_manager::ready();
     info!(servers = ?config.server.urls, queue = config.delivery.queue, output = %config.sink.options(), "delivering");
     let limits = limits(&config)?;
     Delivery { api, sink, metrics, limits, shutdown, traces }.run().await;
     Ok(())
+}
+
+/// Takes changed certificates and another log level while running.
+fn keep_reading(
+    config: &Config,
+    files: Files,
+    api: &Arc<ServerApi>,
+    patience: Patience,
+    registry: &mut Registry,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Trouble> {
+    let mut reloads = Reloads::register(registry)?;
+    let (api, tls) = (api.clone(), config.tls.clone());
+    let trouble = reloads.part("main_servers", files, move || {
+        let (api, tls) = (api.clone(), tls.clone());
+        async move {
+            let clients = spawn_blocking(move || Clients::build(&tls, &patience)).await??;
+            api.change_to(clients);
+            Ok(())
+        }
+    });
+    reloads.configuration(config, &Live { tables: &[], but: &[] }, |_| {});
+    shutdown.spawn("read changes", reloads.watch(config.tls.reload.0, shutdown.clone()));
+    Ok(trouble)
 }
 
 fn readiness(config: &Config, api: &Arc<ServerApi>, sink: &SharedSink) -> Readiness {

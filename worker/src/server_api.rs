@@ -10,8 +10,9 @@ mod renew;
 mod complete;
 mod fail;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use http::{StatusCode, header};
 use reqwest::Client;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -69,7 +70,7 @@ pub(crate) enum ApiError {
 #[derive(Debug)]
 pub(crate) struct ServerApi {
     servers: Turns,
-    clients: Clients,
+    clients: ArcSwap<Clients>,
     request_timeout: Duration,
     max_answer: ByteSize,
     reach: Reach,
@@ -80,11 +81,21 @@ impl ServerApi {
     pub(crate) fn new(servers: Vec<Url>, clients: Clients, patience: &Patience) -> Self {
         Self {
             servers: Turns::new(servers, patience.retry_min),
-            clients,
+            clients: ArcSwap::from_pointee(clients),
             request_timeout: patience.request_timeout,
             max_answer: patience.max_answer,
             reach: Reach::default(),
         }
+    }
+
+    /// Takes other clients for the next requests; those that are on their way end with the ones they began with.
+    pub(crate) fn change_to(&self, clients: Clients) {
+        self.clients.store(Arc::new(clients));
+    }
+
+    /// When our certificate in force ends, in Unix seconds.
+    pub(crate) fn certificate_ends(&self) -> i64 {
+        self.clients.load().ends
     }
 
     /// When a main server last answered, or why none does. `silence` is how long a quiet worker may go
@@ -101,7 +112,7 @@ impl ServerApi {
         jobs: impl Iterator<Item = Uuid>,
     ) -> Result<Vec<Uuid>, ApiError> {
         let (server, answer): (_, JobResults) =
-            self.call(&self.clients.verbs, verb, request, self.request_timeout).await?;
+            self.call(&self.clients.load().verbs.clone(), verb, request, self.request_timeout).await?;
         let mut outcomes: HashMap<Uuid, JobOutcome> =
             answer.results.into_iter().map(|result| (result.job_id, result.outcome)).collect();
         let mut lost = Vec::new();

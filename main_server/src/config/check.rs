@@ -17,6 +17,7 @@ impl Config {
             ("database.idle_timeout", self.database.idle_timeout),
             ("database.max_lifetime", self.database.max_lifetime),
             ("database.start_timeout", self.database.start_timeout),
+            ("tls.reload", self.tls.reload),
             ("keyring.reload", self.keyring.reload),
             ("queue.submit_timeout", self.queue.submit_timeout),
             ("queue.poll", self.queue.poll),

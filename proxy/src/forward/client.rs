@@ -1,4 +1,5 @@
-//! The HTTP/2 client of one main server: one connection, over mTLS, made anew when its other end is refused.
+//! The HTTP/2 client of one main server: one connection, over mTLS, made anew when its other end is refused or our own
+//! credentials change.
 //!
 //! The one place of the proxy that builds HTTP clients.
 
@@ -14,10 +15,11 @@ use reqwest::Client;
 use rustls::sign::CertifiedKey;
 use shared::{
     identity::{Fingerprint, Role},
-    tls::{Identity, Peer, Protocols, ServerVerifier, TrustBundle, client_config_with},
+    tls::{BundleKind, Peer, Protocols, ServerVerifier, TlsFileError, TrustBundle, client_config_with},
 };
 
 use super::MainServers;
+use crate::config;
 
 /// To a machine that is off: longer than any healthy network needs.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -27,32 +29,57 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Who was met in the handshakes of one client.
 type Met = Arc<Mutex<HashMap<Fingerprint, Arc<Peer>>>>;
 
+/// What the main servers are shown, and whom of them we believe.
+#[derive(Debug, Clone)]
+pub(super) struct Credentials {
+    key: Arc<CertifiedKey>,
+    pub(super) bundle: Arc<TrustBundle>,
+}
+
+impl Credentials {
+    /// Reads the files.
+    pub(super) fn read(tls: &config::Tls) -> Result<Self, TlsFileError> {
+        let bundle = Arc::new(TrustBundle::read(&tls.services_ca, BundleKind::IssuingOnly)?);
+        Ok(Self { key: tls.identity().load()?, bundle })
+    }
+
+    /// When our certificate ends, in Unix seconds.
+    pub(super) fn ends(&self) -> i64 {
+        shared::tls::ends(&self.key)
+    }
+}
+
 /// A client, and what it takes to make another.
 #[derive(Debug)]
 pub(super) struct ServerClient {
     current: ArcSwap<Connected>,
-    /// Read once: a file that cannot be read later must not keep a refused connection open.
-    key: Arc<CertifiedKey>,
-    bundle: Arc<TrustBundle>,
     main_servers: Arc<MainServers>,
 }
 
+/// A client with the credentials that it was made of.
 #[derive(Debug)]
-struct Connected {
-    client: Client,
+pub(super) struct Connected {
+    pub(super) client: Client,
     met: Met,
+    /// Kept: a file that cannot be read later must not keep a refused connection open.
+    credentials: Credentials,
 }
 
 impl ServerClient {
     /// Nothing is connected before the first request.
-    pub(super) fn new(
-        identity: &Identity,
-        bundle: Arc<TrustBundle>,
-        main_servers: Arc<MainServers>,
-    ) -> anyhow::Result<Self> {
-        let key = identity.load()?;
-        let current = ArcSwap::from_pointee(connected(&key, &bundle, &main_servers)?);
-        Ok(Self { current, key, bundle, main_servers })
+    pub(super) fn new(credentials: &Credentials, main_servers: Arc<MainServers>) -> anyhow::Result<Self> {
+        let current = ArcSwap::from_pointee(connected(credentials, &main_servers)?);
+        Ok(Self { current, main_servers })
+    }
+
+    /// One with other credentials, not in use yet.
+    pub(super) fn with(&self, credentials: &Credentials) -> anyhow::Result<Connected> {
+        connected(credentials, &self.main_servers)
+    }
+
+    /// Takes it for the next request. Those that are on their way end on the connection that they began on.
+    pub(super) fn change_to(&self, connected: Connected) {
+        self.current.store(Arc::new(connected));
     }
 
     /// For the next request.
@@ -63,23 +90,22 @@ impl ServerClient {
     /// Gives the connection up if whoever is at its other end is refused by now; true if so. Requests that are on
     /// their way end by themselves, within their time; the next one meets the refusal in a new handshake.
     pub(super) fn give_up_if_refused(&self) -> anyhow::Result<bool> {
+        let current = self.current.load_full();
         let refused = {
-            let current = self.current.load();
             let met = current.met.lock().unwrap_or_else(PoisonError::into_inner);
             met.values().any(|peer| self.main_servers.refuses(peer))
         };
         if refused {
-            self.current.store(Arc::new(connected(&self.key, &self.bundle, &self.main_servers)?));
+            let other = Arc::new(connected(&current.credentials, &self.main_servers)?);
+            // unless it was changed meanwhile
+            self.current.compare_and_swap(&current, other);
         }
         Ok(refused)
     }
 }
 
-fn connected(
-    key: &Arc<CertifiedKey>,
-    bundle: &Arc<TrustBundle>,
-    main_servers: &Arc<MainServers>,
-) -> anyhow::Result<Connected> {
+fn connected(credentials: &Credentials, main_servers: &Arc<MainServers>) -> anyhow::Result<Connected> {
+    let Credentials { key, bundle } = credentials;
     let met = Met::default();
     let noted = met.clone();
     let verifier = ServerVerifier::new(bundle.clone(), Role::MainServer)
@@ -101,5 +127,5 @@ fn connected(
         .http2_initial_stream_window_size(1 << 20)
         .build()
         .context("cannot make a client for the main servers")?;
-    Ok(Connected { client, met })
+    Ok(Connected { client, met, credentials: credentials.clone() })
 }

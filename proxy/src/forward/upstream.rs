@@ -3,27 +3,32 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use reqwest::{Response, StatusCode, header};
+use anyhow::bail;
+use reqwest::{Client, Response, StatusCode, header};
 use shared::{
+    reload::Files,
     shutdown::Shutdown,
-    tls::{BundleKind, TrustBundle},
+    tls::crl::RevocationLists,
     wire::{
         report::Report,
         status::{MessageStatus, StatusRequest},
         submit::SubmitResponse,
     },
 };
-use tokio::time::Instant;
+use tokio::{task::spawn_blocking, time::Instant};
 use tracing::{info, warn};
 use url::Url;
 
-use super::{MainServers, client::ServerClient};
-use crate::config::Config;
+use super::{
+    MainServers,
+    client::{Credentials, ServerClient},
+};
+use crate::config::{self, Config};
 
 /// Between probes of a server that does not answer, and the time it has for one.
 const PROBE: Duration = Duration::from_millis(500);
@@ -36,6 +41,8 @@ pub(crate) struct Upstreams {
     servers: Vec<Upstream>,
     next: AtomicUsize,
     timeout: Duration,
+    /// When our certificate ends that main servers are shown, in Unix seconds.
+    ends: AtomicI64,
 }
 
 #[derive(Debug)]
@@ -87,10 +94,10 @@ fn with_sources(error: &reqwest::Error) -> String {
 
 /// Builds the clients; nothing is connected before the first batch.
 pub(crate) fn upstreams(config: &Config, main_servers: &Arc<MainServers>) -> anyhow::Result<Arc<Upstreams>> {
-    let bundle = Arc::new(TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?);
+    let credentials = Credentials::read(&config.tls)?;
     let mut servers = Vec::new();
     for server in &config.upstream.servers {
-        let client = ServerClient::new(&config.tls.identity(), bundle.clone(), main_servers.clone())?;
+        let client = ServerClient::new(&credentials, main_servers.clone())?;
         servers.push(Upstream {
             client,
             url: server.join("/internal/v1/messages")?,
@@ -99,7 +106,8 @@ pub(crate) fn upstreams(config: &Config, main_servers: &Arc<MainServers>) -> any
             answers: AtomicBool::new(false),
         });
     }
-    Ok(Arc::new(Upstreams { servers, next: AtomicUsize::new(0), timeout: config.upstream.timeout.0 }))
+    let timeout = config.upstream.timeout.0;
+    Ok(Arc::new(Upstreams { servers, next: 0.into(), timeout, ends: credentials.ends().into() }))
 }
 
 impl Upstreams {
@@ -110,6 +118,38 @@ impl Upstreams {
     /// How many answered when they were last asked.
     pub(crate) fn answering(&self) -> usize {
         self.servers.iter().filter(|server| server.answers.load(Relaxed)).count()
+    }
+
+    /// When our certificate in force ends, in Unix seconds.
+    pub(crate) fn ends(&self) -> i64 {
+        self.ends.load(Relaxed)
+    }
+
+    /// What the credentials are read from.
+    pub(crate) fn files(tls: &config::Tls) -> Files {
+        Files::now([&tls.certificate, &tls.key, &tls.services_ca])
+    }
+
+    /// Reads our certificate, its key and the main servers' CAs anew, and takes them for the next connections. Refused: files
+    /// that cannot be used, and a certificate that a main server refuses: whoever renews it may register it later.
+    pub(crate) async fn read_anew(
+        self: Arc<Self>,
+        tls: config::Tls,
+        lists: Arc<RevocationLists>,
+    ) -> anyhow::Result<()> {
+        let credentials = spawn_blocking(move || Credentials::read(&tls)).await??;
+        let mut changed = Vec::new();
+        for server in &self.servers {
+            let connected = server.client.with(&credentials)?;
+            server.check_admits(&connected.client).await?;
+            changed.push((server, connected));
+        }
+        lists.believe_beside(&credentials.bundle).await;
+        for (server, connected) in changed {
+            server.client.change_to(connected);
+        }
+        self.ends.store(credentials.ends(), Relaxed);
+        Ok(())
     }
 
     /// Gives up connections to main servers that are refused by now, until the soft stop.
@@ -202,7 +242,28 @@ impl Upstream {
     }
 
     async fn send(&self, url: &Url, body: Vec<u8>, limit: Duration) -> Result<Response, Unanswered> {
-        let request = self.client.client().post(url.clone()).timeout(limit).body(body);
+        self.send_by(&self.client.client(), url, body, limit).await
+    }
+
+    /// Refuses a client that the main server does. One that is not reached refuses nobody.
+    async fn check_admits(&self, client: &Client) -> anyhow::Result<()> {
+        match self.send_by(client, &self.url, b"[]".to_vec(), PROBE).await {
+            Err(Unanswered::Status(StatusCode::FORBIDDEN)) => bail!(
+                "the main server {} refuses our new certificate: is it registered in `services`?",
+                self.url.origin().ascii_serialization()
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    async fn send_by(
+        &self,
+        client: &Client,
+        url: &Url,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Response, Unanswered> {
+        let request = client.post(url.clone()).timeout(limit).body(body);
         let response = request.header(header::CONTENT_TYPE, "application/json").send().await?;
         match response.status() {
             status if status.is_success() => Ok(response),

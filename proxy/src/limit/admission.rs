@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwapOption;
 use axum::{
     extract::{Extension, Request, State},
     middleware::Next,
@@ -31,7 +32,7 @@ use crate::{
 /// The cap of a proxy.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    pace: Option<Pace>,
+    pace: ArcSwapOption<Pace>,
     started: Instant,
     /// Nanoseconds after `started`.
     sent_by: AtomicU64,
@@ -48,12 +49,12 @@ struct Pace {
 impl Admission {
     /// Nothing was sent yet.
     pub(crate) fn new(config: config::Admission, now: Instant) -> Self {
-        let limit = Limit::new(config.messages_per_second, f64::from(config.burst), 0.1);
-        let pace = limit.map(|limit| Pace {
-            per_message: nanos(limit.time_for(1.0)).max(1),
-            burst: nanos(limit.time_for(limit.burst)),
-        });
-        Self { pace, started: now, sent_by: AtomicU64::new(0) }
+        Self { pace: pace(config).into(), started: now, sent_by: AtomicU64::new(0) }
+    }
+
+    /// Another cap, for what comes from now on.
+    pub(crate) fn replace(&self, config: config::Admission) {
+        self.pace.store(pace(config));
     }
 
     /// Takes a message, or the first one of a batch; else answers when there is room for it.
@@ -64,7 +65,7 @@ impl Admission {
     /// Takes the further messages of a batch that was let in, as long as no more than a burst is owed: were it held
     /// to what is left at this moment, batches would never get in beside single messages.
     pub(crate) fn take_messages(&self, further: usize, now: Instant) -> Result<(), Duration> {
-        match self.pace {
+        match self.pace.load().as_deref() {
             Some(pace) if further > 0 => self.take_some(further as u64, pace.burst + pace.per_message, now),
             _ => Ok(()),
         }
@@ -72,7 +73,7 @@ impl Admission {
 
     /// `owed`: so many nanoseconds more than the burst may be taken already.
     fn take_some(&self, messages: u64, owed: u64, now: Instant) -> Result<(), Duration> {
-        let Some(Pace { per_message, burst }) = self.pace else { return Ok(()) };
+        let Some(Pace { per_message, burst }) = self.pace.load().as_deref().copied() else { return Ok(()) };
         let now = nanos(now.saturating_duration_since(self.started));
         let mut before = self.sent_by.load(Relaxed);
         loop {
@@ -88,6 +89,12 @@ impl Admission {
             }
         }
     }
+}
+
+fn pace(config: config::Admission) -> Option<Arc<Pace>> {
+    let limit = Limit::new(config.messages_per_second, f64::from(config.burst), 0.1)?;
+    let per_message = nanos(limit.time_for(1.0)).max(1);
+    Some(Arc::new(Pace { per_message, burst: nanos(limit.time_for(limit.burst)) }))
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -3,8 +3,12 @@
 //! In: a client, its limits, what it asks. Out: taken, or which limits it exceeds and when to come back. Nothing is
 //! kept for clients without a limit, nor for those whose buckets are full again.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use arc_swap::ArcSwap;
 use shared::identity::Name;
 
 use super::{
@@ -39,7 +43,7 @@ pub(crate) struct Exceeded {
 /// The buckets of all clients.
 #[derive(Debug)]
 pub(crate) struct ClientRates {
-    default: config::Rate,
+    default: ArcSwap<config::Rate>,
     clients: Shards<Name, Client>,
 }
 
@@ -55,13 +59,18 @@ impl ClientRates {
     /// Nobody asked for anything yet.
     pub(crate) fn new(default: config::Rate) -> Self {
         // as many as there are clients, at most: each was admitted
-        Self { default, clients: Shards::new(usize::MAX) }
+        Self { default: ArcSwap::from_pointee(default), clients: Shards::new(usize::MAX) }
+    }
+
+    /// Other limits, for every request from now on; what is owed is paid at the new rate.
+    pub(crate) fn replace(&self, default: config::Rate) {
+        self.default.store(Arc::new(default));
     }
 
     /// The limits of a client.
     pub(crate) fn of(&self, principal: &Principal) -> Rates {
         let own = principal.rate.as_deref().copied().unwrap_or_default();
-        let default = &self.default;
+        let default = self.default.load();
         let requests = own.requests_per_second.unwrap_or(default.requests_per_second);
         let burst = own.burst.unwrap_or(f64::from(default.burst));
         let bytes = own.bytes_per_second.unwrap_or_else(|| float(default.bytes_per_second.0));
@@ -186,8 +195,6 @@ fn exact(number: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use shared::{config::ByteSize, identity::Fingerprint};
 
     use super::*;

@@ -8,12 +8,15 @@ use std::{
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use super::File;
+
 const PREFIX: &str = "PORTCULLIS_";
 
 /// The tables not read yet, and the faults so far.
 #[derive(Debug)]
 pub struct Source {
     file: PathBuf,
+    read: File,
     tables: Table,
     faults: Vec<String>,
 }
@@ -40,7 +43,7 @@ impl Source {
         let fail = |text: String| Faults { file: file.to_owned(), faults: vec![text] };
         let text = std::fs::read_to_string(file).map_err(|error| fail(format!("cannot be read: {error}")))?;
         let tables = text.parse::<Table>().map_err(|error| fail(syntax(&text, &error)))?;
-        let mut source = Self { file: file.to_owned(), tables, faults: Vec::new() };
+        let mut source = Self::of(file, &text, tables);
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
         let variables = std::env::vars_os();
         for (name, value) in variables {
@@ -48,7 +51,19 @@ impl Source {
                 source.overlay(name, value);
             }
         }
+        source.read = File::new(file.to_owned(), &text, source.tables.clone());
         Ok(source)
+    }
+
+    fn of(file: &Path, text: &str, tables: Table) -> Self {
+        let read = File::new(file.to_owned(), text, Table::new());
+        Self { file: file.to_owned(), read, tables, faults: Vec::new() }
+    }
+
+    /// What was read, to be kept with the configuration.
+    #[must_use]
+    pub fn file(&self) -> File {
+        self.read.clone()
     }
 
     /// Lays one variable over the tables; names without our prefix or without `__` are somebody else's.
@@ -120,7 +135,7 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Source {
-        Source { file: "/etc/p/proxy.toml".into(), tables: text.parse().unwrap(), faults: Vec::new() }
+        Source::of(Path::new("/etc/p/proxy.toml"), text, text.parse().unwrap())
     }
 
     #[derive(Debug, Default, PartialEq, serde::Deserialize)]

@@ -15,11 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Limits, metrics::Bound};
 
 /// All arrivals of one door.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Arrivals {
-    all: usize,
-    per_ip: usize,
-    handshakes: usize,
     state: Mutex<State>,
 }
 
@@ -43,31 +40,26 @@ pub(super) struct Arrival {
 }
 
 impl Arrivals {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            all: limits.connections,
-            per_ip: limits.connections_per_ip,
-            handshakes: limits.handshakes,
-            state: Mutex::default(),
-        }
-    }
-
-    /// A connection from there. Beside it, whether an older handshake was dropped for it.
-    pub(super) fn arrive(self: &Arc<Self>, remote: IpAddr) -> Result<(Arrival, bool), Bound> {
+    /// A connection from there, within the limits as they are now. Beside it, whether an older handshake was dropped for it.
+    pub(super) fn arrive(
+        self: &Arc<Self>,
+        remote: IpAddr,
+        limits: &Limits,
+    ) -> Result<(Arrival, bool), Bound> {
         let address = network(remote);
         let mut state = self.lock();
-        if state.open >= self.all {
+        if state.open >= limits.connections {
             return Err(Bound::Connections);
         }
         let own = state.of_address.get(&address).copied().unwrap_or(0);
-        if own >= self.per_ip {
+        if own >= limits.connections_per_ip {
             return Err(Bound::ConnectionsPerIp);
         }
         state.of_address.insert(address, own + 1);
         state.open += 1;
         let (number, dropped) = (state.next, CancellationToken::new());
         state.next += 1;
-        let crowded = state.handshaking.len() >= self.handshakes;
+        let crowded = state.handshaking.len() >= limits.handshakes;
         if crowded && let Some((_, oldest)) = state.handshaking.pop_first() {
             oldest.cancel();
         }
@@ -118,9 +110,8 @@ pub fn network(remote: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn arrivals(connections: usize, connections_per_ip: usize, handshakes: usize) -> Arc<Arrivals> {
-        let limits = Limits { connections, connections_per_ip, handshakes, ..Limits::default() };
-        Arc::new(Arrivals::new(&limits))
+    fn limits(connections: usize, connections_per_ip: usize, handshakes: usize) -> Limits {
+        Limits { connections, connections_per_ip, handshakes, ..Limits::default() }
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -129,13 +120,14 @@ mod tests {
 
     #[test]
     fn one_address_has_its_places_and_all_have_theirs() {
-        let arrivals = arrivals(3, 2, 9);
-        let [a, _b] = [(); 2].map(|()| arrivals.arrive(ip("192.0.2.1")).unwrap());
-        assert_eq!(arrivals.arrive(ip("::ffff:192.0.2.1")).err(), Some(Bound::ConnectionsPerIp));
-        let _c = arrivals.arrive(ip("192.0.2.2")).unwrap();
-        assert_eq!(arrivals.arrive(ip("192.0.2.3")).err(), Some(Bound::Connections));
+        let (arrivals, limits) = (Arc::new(Arrivals::default()), limits(3, 2, 9));
+        let arrive = |from| arrivals.arrive(ip(from), &limits);
+        let [a, _b] = [(); 2].map(|()| arrive("192.0.2.1").unwrap());
+        assert_eq!(arrive("::ffff:192.0.2.1").err(), Some(Bound::ConnectionsPerIp));
+        let _c = arrive("192.0.2.2").unwrap();
+        assert_eq!(arrive("192.0.2.3").err(), Some(Bound::Connections));
         drop(a);
-        let d = arrivals.arrive(ip("192.0.2.1")).unwrap();
+        let d = arrive("192.0.2.1").unwrap();
         drop(d);
         assert_eq!(arrivals.lock().open, 2);
         assert_eq!(arrivals.lock().of_address.len(), 2);
@@ -143,21 +135,31 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_is_one_address() {
-        let arrivals = arrivals(9, 1, 9);
-        let _one = arrivals.arrive(ip("2001:db8:0:1::1")).unwrap();
-        assert_eq!(arrivals.arrive(ip("2001:db8:0:1:ffff::2")).err(), Some(Bound::ConnectionsPerIp));
-        assert!(arrivals.arrive(ip("2001:db8:0:2::1")).is_ok());
+        let (arrivals, limits) = (Arc::new(Arrivals::default()), limits(9, 1, 9));
+        let arrive = |from| arrivals.arrive(ip(from), &limits);
+        let _one = arrive("2001:db8:0:1::1").unwrap();
+        assert_eq!(arrive("2001:db8:0:1:ffff::2").err(), Some(Bound::ConnectionsPerIp));
+        assert!(arrive("2001:db8:0:2::1").is_ok());
     }
 
     #[test]
     fn the_oldest_unfinished_handshake_makes_room_and_finished_ones_stay() {
-        let arrivals = arrivals(9, 9, 2);
-        let arrive = || arrivals.arrive(ip("192.0.2.1")).unwrap();
+        let (arrivals, limits) = (Arc::new(Arrivals::default()), limits(9, 9, 2));
+        let arrive = || arrivals.arrive(ip("192.0.2.1"), &limits).unwrap();
         let (done, _) = arrive();
         done.shaken();
         let ((a, dropped_by_a), (b, dropped_by_b), (c, dropped_by_c)) = (arrive(), arrive(), arrive());
         assert_eq!([dropped_by_a, dropped_by_b, dropped_by_c], [false, false, true]);
         let dropped = [&done, &a, &b, &c].map(|one| one.dropped.is_cancelled());
         assert_eq!(dropped, [false, true, false, false]);
+    }
+
+    #[test]
+    fn whoever_comes_meets_the_limits_of_that_moment() {
+        let arrivals = Arc::new(Arrivals::default());
+        let arrive = |most| arrivals.arrive(ip("192.0.2.1"), &limits(most, 9, 9));
+        let _open = [(); 3].map(|()| arrive(3).unwrap());
+        assert_eq!(arrive(2).err(), Some(Bound::Connections), "those that are open stay, and count");
+        assert!(arrive(4).is_ok());
     }
 }

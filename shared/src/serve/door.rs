@@ -33,14 +33,38 @@ use crate::{
 /// How long to wait when the kernel has no descriptor left for another connection.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 
+/// After the soft stop, of those who wait to be accepted: the kernel has told them already that they are connected.
+const STILL_ACCEPTED: u32 = 1024;
+
 /// A listening socket with everything that its connections need.
 #[derive(Debug)]
 pub struct Door {
-    pub(super) rules: Arc<Rules>,
+    pub(super) name: &'static str,
+    pub(super) metrics: DoorMetrics,
+    rules: DoorLimits,
     pub(super) tls: Arc<ArcSwap<DoorTls>>,
     connections: Arc<Connections>,
-    failures: Failures,
+    failures: Arc<Failures>,
     shutdown: Shutdown,
+}
+
+/// The limits of a door, to change them while it is open. Clones are handles to the same.
+#[derive(Debug, Clone)]
+pub struct DoorLimits {
+    rules: Arc<ArcSwap<Rules>>,
+    failures: Arc<Failures>,
+}
+
+impl DoorLimits {
+    /// Whoever comes from now on meets these; connections that are open keep theirs, but share one sum of memory. Not
+    /// those of chains: these are the TLS configuration's.
+    pub fn replace(&self, limits: Limits) {
+        self.failures.allow(limits.failed_handshakes_per_ip);
+        let before = self.rules.load();
+        before.memory.resize(limits.memory.0);
+        let Rules { door, metrics, memory, .. } = &**before;
+        self.rules.store(Arc::new(Rules { door, limits, metrics: metrics.clone(), memory: memory.clone() }));
+    }
 }
 
 impl Door {
@@ -56,49 +80,61 @@ impl Door {
     ) -> Self {
         let memory = Arc::new(Memory::new(limits.memory.0));
         metrics.open(name);
-        let failures = Failures::new(limits.failed_handshakes_per_ip);
-        let rules = Arc::new(Rules { door: name, limits, metrics, memory });
-        Self { rules, tls, connections, failures, shutdown }
+        let failures = Arc::new(Failures::new(limits.failed_handshakes_per_ip));
+        let rules = Rules { door: name, limits, metrics: metrics.clone(), memory };
+        let rules = DoorLimits { rules: Arc::new(ArcSwap::from_pointee(rules)), failures: failures.clone() };
+        Self { name, metrics, rules, tls, connections, failures, shutdown }
+    }
+
+    /// Its limits, to be changed when others are read.
+    #[must_use]
+    pub fn limits(&self) -> DoorLimits {
+        self.rules.clone()
     }
 
     /// Accepts and serves until the soft stop; connections that are open then finish by themselves.
     pub async fn serve(self, listener: TcpListener, router: Router) {
-        let arrivals = Arc::new(Arrivals::new(&self.rules.limits));
+        let arrivals = Arc::new(Arrivals::default());
         let shutdown = self.shutdown.clone();
         let door = Arc::new(self);
+        let mut still_accepted = STILL_ACCEPTED;
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                biased;
+                accepted = listener.accept(), if still_accepted > 0 => accepted,
                 () = shutdown.requested() => break,
             };
+            still_accepted -= u32::from(shutdown.is_requested());
             match accepted {
                 Ok((socket, remote)) => {
-                    let Some(arrival) = door.let_in(&arrivals, remote) else { continue };
+                    let rules = door.rules.rules.load_full();
+                    let Some(arrival) = door.let_in(&arrivals, &rules.limits, remote) else { continue };
                     let (door_of_task, router) = (door.clone(), router.clone());
                     shutdown.spawn_for_peer(async move {
-                        door_of_task.serve_connection(socket, remote, &arrival, router).await;
+                        door_of_task.serve_connection(socket, remote, &arrival, rules, router).await;
                     });
                 }
+                Err(_) if shutdown.is_requested() => break,
                 Err(error) => {
-                    warn!(door = door.rules.door, %error, "cannot accept");
+                    warn!(door = door.name, %error, "cannot accept");
                     tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
                 }
             }
         }
     }
 
-    fn let_in(&self, arrivals: &Arc<Arrivals>, remote: SocketAddr) -> Option<Arrival> {
-        let label = DoorLabel { door: self.rules.door };
-        self.rules.metrics.accepted.get_or_create(&label).inc();
-        match arrivals.arrive(remote.ip()) {
+    fn let_in(&self, arrivals: &Arc<Arrivals>, limits: &Limits, remote: SocketAddr) -> Option<Arrival> {
+        let label = DoorLabel { door: self.name };
+        self.metrics.accepted.get_or_create(&label).inc();
+        match arrivals.arrive(remote.ip(), limits) {
             Ok((arrival, crowded)) => {
                 if crowded {
-                    self.rules.metrics.reached(self.rules.door, Bound::Handshakes, remote.ip());
+                    self.metrics.reached(self.name, Bound::Handshakes, remote.ip());
                 }
                 Some(arrival)
             }
             Err(bound) => {
-                self.rules.metrics.reached(self.rules.door, bound, remote.ip());
+                self.metrics.reached(self.name, bound, remote.ip());
                 None
             }
         }
@@ -109,12 +145,13 @@ impl Door {
         &self,
         socket: TcpStream,
         remote: SocketAddr,
+        limits: &Limits,
     ) -> Option<(TlsStream<TcpStream>, Peer)> {
         if let Some(wait) = self.failures.wait(remote.ip(), Instant::now()) {
-            self.rules.metrics.reached(self.rules.door, Bound::FailedHandshakes, remote.ip());
+            self.metrics.reached(self.name, Bound::FailedHandshakes, remote.ip());
             tokio::select! { () = tokio::time::sleep(wait) => {} () = self.shutdown.requested() => {} }
         }
-        let shaken = self.shake_hands(socket, remote).await;
+        let shaken = self.shake_hands(socket, remote, limits).await;
         if shaken.is_none() {
             self.failures.note(remote.ip(), Instant::now());
         }
@@ -126,13 +163,14 @@ impl Door {
         socket: TcpStream,
         remote: SocketAddr,
         arrival: &Arrival,
+        rules: Arc<Rules>,
         router: Router,
     ) {
         if let Err(error) = socket.set_nodelay(true) {
-            debug!(door = self.rules.door, %remote, %error, "cannot set TCP_NODELAY");
+            debug!(door = self.name, %remote, %error, "cannot set TCP_NODELAY");
         }
         let shaken = tokio::select! {
-            shaken = self.shake_hands_in_turn(socket, remote) => shaken,
+            shaken = self.shake_hands_in_turn(socket, remote, &rules.limits) => shaken,
             () = arrival.dropped() => {
                 self.count_failure("crowded_out", NO_ALERT);
                 return;
@@ -140,11 +178,11 @@ impl Door {
         };
         let Some((stream, peer)) = shaken else { return };
         arrival.shaken();
-        let opened = Opened { peer, remote, rules: self.rules.clone(), closing: self.shutdown.child() };
+        let opened = Opened { peer, remote, rules, closing: self.shutdown.child() };
         let Some((connection, _registered)) = self.connections.register(opened) else {
-            return self.rules.metrics.reached(self.rules.door, Bound::ConnectionsPerClient, remote.ip());
+            return self.metrics.reached(self.name, Bound::ConnectionsPerClient, remote.ip());
         };
-        let _open = self.rules.metrics.opened(self.rules.door);
+        let _open = self.metrics.opened(self.name);
         serve_requests(stream, &connection, router, &self.shutdown).await;
     }
 }

@@ -7,7 +7,10 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,8 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Failures {
-    /// From one failure to the next, at the allowed rate; none if any number may fail.
-    pace: Option<Duration>,
+    /// So many a second may fail from one address; 0: any number.
+    per_second: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -39,13 +42,22 @@ struct State {
 impl Failures {
     /// So many a second may fail from one address; 0: any number.
     pub(super) fn new(per_second: u32) -> Self {
-        let pace = (per_second > 0).then(|| Duration::from_secs(1) / per_second);
-        Self { pace, state: Mutex::default() }
+        Self { per_second: per_second.into(), state: Mutex::default() }
+    }
+
+    /// Another rate, for what fails from now on.
+    pub(super) fn allow(&self, per_second: u32) {
+        self.per_second.store(per_second, Relaxed);
+    }
+
+    /// From one failure to the next, at the allowed rate; none if any number may fail.
+    fn pace(&self) -> Option<Duration> {
+        Duration::from_secs(1).checked_div(self.per_second.load(Relaxed))
     }
 
     /// How long a handshake from there has to wait.
     pub(super) fn wait(&self, remote: IpAddr, now: Instant) -> Option<Duration> {
-        self.pace?;
+        self.pace()?;
         let failed_by = self.lock().failed_by.get(&network(remote)).copied()?;
         let ahead = failed_by.saturating_duration_since(now);
         ahead.checked_sub(Duration::from_secs(BURST.into())).filter(|wait| !wait.is_zero())
@@ -53,7 +65,7 @@ impl Failures {
 
     /// A handshake from there failed.
     pub(super) fn note(&self, remote: IpAddr, now: Instant) {
-        let Some(pace) = self.pace else { return };
+        let Some(pace) = self.pace() else { return };
         let address = network(remote);
         let mut state = self.lock();
         let lately = state.looked_through.is_some_and(|then| now < then + LOOK_EVERY);

@@ -12,7 +12,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::debug;
 
 use super::{
-    Door,
+    Door, Limits,
     linger::linger,
     metrics::{Bound, HandshakeFailure},
 };
@@ -27,30 +27,31 @@ impl Door {
         &self,
         socket: TcpStream,
         remote: SocketAddr,
+        limits: &Limits,
     ) -> Option<(TlsStream<TcpStream>, Peer)> {
         let began = Instant::now();
-        let (tls, limits, door) = (self.tls.load_full(), &self.rules.limits, self.rules.door);
+        let (tls, door) = (self.tls.load_full(), self.name);
         let handshake = TlsAcceptor::from(tls.config.clone()).accept(socket).into_fallible();
         let outcome = timeout(limits.handshake.0, with_verified_peer(handshake)).await;
         let Ok((result, verified)) = outcome else {
             self.count_failure("timeout", NO_ALERT);
-            self.rules.metrics.shaken(door, "failed", began.elapsed());
+            self.metrics.shaken(door, "failed", began.elapsed());
             return None;
         };
         let stream = match result {
             Ok(stream) => stream,
             Err((error, socket)) => {
                 self.count_failure(reason(&error), tls_error(&error).map_or(NO_ALERT, alert));
-                self.rules.metrics.shaken(door, "failed", began.elapsed());
+                self.metrics.shaken(door, "failed", began.elapsed());
                 if chain_fault(&error).is_some() {
-                    self.rules.metrics.reached(door, Bound::Chain, remote.ip());
+                    self.metrics.reached(door, Bound::Chain, remote.ip());
                 }
                 debug!(door, %remote, %error, "handshake failed");
                 linger(socket, limits.linger.0).await;
                 return None;
             }
         };
-        self.rules.metrics.shaken(door, kind(stream.get_ref().1.handshake_kind()), began.elapsed());
+        self.metrics.shaken(door, kind(stream.get_ref().1.handshake_kind()), began.elapsed());
         if let Some(peer) = verified {
             return Some((stream, peer));
         }
@@ -67,8 +68,8 @@ impl Door {
     }
 
     pub(super) fn count_failure(&self, reason: &'static str, alert: &'static str) {
-        let label = HandshakeFailure { door: self.rules.door, reason, alert };
-        self.rules.metrics.handshake_failures.get_or_create(&label).inc();
+        let label = HandshakeFailure { door: self.name, reason, alert };
+        self.metrics.handshake_failures.get_or_create(&label).inc();
     }
 }
 

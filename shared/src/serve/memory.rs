@@ -21,7 +21,7 @@ const REQUEST: usize = 8 * 1024;
 /// A door's memory for requests.
 #[derive(Debug)]
 pub(super) struct Memory {
-    all: usize,
+    all: AtomicUsize,
     taken: AtomicUsize,
 }
 
@@ -41,7 +41,12 @@ pub(super) struct Held {
 
 impl Memory {
     pub(super) fn new(all: usize) -> Self {
-        Self { all, taken: AtomicUsize::new(0) }
+        Self { all: all.into(), taken: AtomicUsize::new(0) }
+    }
+
+    /// Another bound, for whoever asks from now on; what is held stays held.
+    pub(super) fn resize(&self, all: usize) {
+        self.all.store(all, Relaxed);
     }
 
     /// Memory for a request with such a head, and a body of such a length, if it has one that is known.
@@ -89,7 +94,7 @@ impl Held {
     fn take(&self, bytes: usize) -> bool {
         let taken = self.memory.taken.fetch_add(bytes, Relaxed);
         let own = self.share.fetch_add(bytes, Relaxed);
-        let free = self.memory.all.saturating_sub(taken);
+        let free = self.memory.all.load(Relaxed).saturating_sub(taken);
         if own.saturating_add(bytes) > free {
             self.memory.taken.fetch_sub(bytes, Relaxed);
             self.share.fetch_sub(bytes, Relaxed);

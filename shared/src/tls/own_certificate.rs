@@ -119,7 +119,8 @@ impl Collector for OwnCertificates {
 }
 
 /// When a leaf ends, in Unix seconds; 0 for one that cannot be read, which no other part of us would use either.
-pub(super) fn ends(key: &CertifiedKey) -> i64 {
+#[must_use]
+pub fn ends(key: &CertifiedKey) -> i64 {
     let leaf = key.end_entity_cert().ok().and_then(|leaf| Certificate::parse(leaf).ok());
     leaf.map_or(0, |leaf| leaf.validity.not_after)
 }

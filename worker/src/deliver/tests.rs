@@ -82,7 +82,8 @@ impl Place {
 
     fn deliver_to(&self, output: PathBuf, servers: Vec<Url>, change: impl FnOnce(&mut Limits)) -> Running {
         let Identity { certificate, key } = self.identity(Role::Worker, "worker-1");
-        let tls = TlsConfig { certificate, key, ca: self.pki().join("services-ca.crt") };
+        let ca = self.pki().join("services-ca.crt");
+        let tls = TlsConfig { certificate, key, ca, ..TlsConfig::default() };
         let patience = Patience {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),

@@ -8,7 +8,8 @@ use reqwest::{Client, redirect};
 use shared::{
     config::ByteSize,
     identity::Role,
-    tls::{BundleKind, Protocols, TrustBundle, client_config},
+    reload::Files,
+    tls::{BundleKind, Protocols, ServerVerifier, TrustBundle, client_config_with},
 };
 
 use crate::config::{ServerConfig, TlsConfig};
@@ -44,13 +45,23 @@ pub(crate) struct Clients {
     pub(crate) long_poll: Client,
     /// For `renew`, `complete` and `fail`.
     pub(crate) verbs: Client,
+    /// When our certificate ends, in Unix seconds.
+    pub(crate) ends: i64,
 }
 
 impl Clients {
+    /// What they are made of.
+    pub(crate) fn files(tls: &TlsConfig) -> Files {
+        Files::now([&tls.certificate, &tls.key, &tls.ca])
+    }
+
     /// Reads the certificate files and builds both clients.
     pub(crate) fn build(tls: &TlsConfig, patience: &Patience) -> anyhow::Result<Self> {
         let bundle = Arc::new(TrustBundle::read(&tls.ca, BundleKind::AnyAuthority)?);
-        let config = client_config(&tls.identity(), bundle, Role::MainServer, Protocols::Http2)?;
+        let key = tls.identity().load()?;
+        let ends = shared::tls::ends(&key);
+        let verifier = ServerVerifier::new(bundle, Role::MainServer);
+        let config = client_config_with(key, verifier, Protocols::Http2)?;
         let client = || {
             #[expect(
                 clippy::disallowed_methods,
@@ -69,6 +80,6 @@ impl Clients {
                 .build()
                 .context("cannot build the HTTP client")
         };
-        Ok(Self { long_poll: client()?, verbs: client()? })
+        Ok(Self { long_poll: client()?, verbs: client()?, ends })
     }
 }

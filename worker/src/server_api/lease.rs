@@ -13,7 +13,7 @@ impl ServerApi {
     pub(crate) async fn lease(&self, request: &LeaseRequest) -> Result<Vec<LeasedJob>, ApiError> {
         let timeout = Duration::from_secs(request.wait_seconds.into()) + self.request_timeout;
         let (_, answer): (_, LeaseResponse) =
-            self.call(&self.clients.long_poll, "lease", request, timeout).await?;
+            self.call(&self.clients.load().long_poll.clone(), "lease", request, timeout).await?;
         Ok(answer.jobs)
     }
 }

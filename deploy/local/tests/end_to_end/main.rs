@@ -25,6 +25,7 @@ mod status;
 mod crl;
 mod revocation;
 mod trust_reload;
+mod reload;
 mod faults;
 mod lost_answer;
 mod poison;

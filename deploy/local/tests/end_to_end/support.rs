@@ -7,6 +7,7 @@ pub(crate) mod collector;
 pub(crate) mod distribution_point;
 pub(crate) mod holder;
 pub(crate) mod repeater;
+pub(crate) mod steady;
 
 use std::{sync::LazyLock, time::Duration};
 

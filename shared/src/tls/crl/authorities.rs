@@ -23,6 +23,12 @@ impl RevocationLists {
         self.place_anew().await;
     }
 
+    /// The same for the CAs that are known beside the door's.
+    pub async fn believe_beside(self: &Arc<Self>, bundle: &TrustBundle) {
+        self.beside.store(Arc::new(bundle.authorities().to_vec()));
+        self.place_anew().await;
+    }
+
     /// Reads `crl.authorities` again, if there is one.
     pub(super) async fn look_at_authorities(self: &Arc<Self>) {
         let Some(file) = self.config().authorities.clone() else { return };
@@ -48,9 +54,9 @@ impl RevocationLists {
         {
             // A list that is being loaded would put the old places back.
             let _turn = self.turn.lock().await;
-            let (bundle, further) = (self.bundle.load(), self.further.load());
+            let (bundle, beside, further) = (self.bundle.load(), self.beside.load(), self.further.load());
             let authorities: Vec<_> =
-                bundle.iter().chain(&self.beside).chain(further.iter()).cloned().collect();
+                bundle.iter().chain(beside.iter()).chain(further.iter()).cloned().collect();
             let mut book = self.book();
             book.bundle += 1;
             // A CA that comes back has lost its list: every source gives it again.

@@ -41,8 +41,8 @@ pub struct RevocationLists {
     current: ArcSwap<Crls>,
     /// The CAs of the door's bundle.
     pub(super) bundle: ArcSwap<Vec<Arc<Certificate>>>,
-    /// CAs that are known here beside them, and stay.
-    pub(super) beside: Vec<Arc<Certificate>>,
+    /// CAs that are known here beside them, whatever that bundle becomes.
+    pub(super) beside: ArcSwap<Vec<Arc<Certificate>>>,
     /// The CAs of `crl.authorities`.
     pub(super) further: ArcSwap<Vec<Arc<Certificate>>>,
     config: CrlConfig,
@@ -104,7 +104,7 @@ impl RevocationLists {
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(Crls::of(authorities, config, UnixTime::now())),
             bundle: ArcSwap::from_pointee(bundle.authorities().to_vec()),
-            beside: beside.to_vec(),
+            beside: ArcSwap::from_pointee(beside.to_vec()),
             further: ArcSwap::from_pointee(further),
             config: config.clone(),
             metrics: CrlMetrics::register(registry),

@@ -25,6 +25,11 @@ use super::DEADLINE;
 /// Both versions of TLS that are spoken here.
 pub(crate) const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
+/// How somebody else's client shows this one's certificate, agreeing on one protocol.
+pub(crate) fn client_config(client: &Client, protocol: &[u8]) -> ClientConfig {
+    ClientConfig::clone(&Caller::of(client, &TLS13).speaking(protocol).config)
+}
+
 /// A client that speaks HTTP/1.1 over one version of TLS, and resumes sessions where it may.
 pub(crate) struct Caller {
     config: Arc<ClientConfig>,
@@ -105,6 +110,11 @@ impl Call {
     /// Full or resumed.
     pub(crate) fn handshake_kind(&self) -> Option<HandshakeKind> {
         self.stream.get_ref().conn.handshake_kind()
+    }
+
+    /// The server's certificate, DER.
+    pub(crate) fn server_certificate(&self) -> Vec<u8> {
+        self.stream.get_ref().conn.peer_certificates().unwrap()[0].to_vec()
     }
 
     /// GETs a path and reads the whole answer: status and body. The connection stays open.
