@@ -71,7 +71,8 @@ impl Default for OtlpConfig {
             endpoint: None,
             ca: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
             ratio: 1.0,
-            timeout: Span::seconds(10),
+            // a process that stops waits for its last one, for 10 s at most
+            timeout: Span::seconds(5),
             waiting: 8192,
         }
     }

@@ -3,7 +3,10 @@
 //! In: lines of JSON, each whole. Out: the same lines. In JSON such a character can stand in a string only, where an
 //! escape means the same (RFC 8259 §7).
 
-use std::io::{self, Write};
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
 
 use super::line::misleads;
 
@@ -13,8 +16,8 @@ pub(super) struct Shown<W>(pub(super) W);
 impl<W: Write> Write for Shown<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match std::str::from_utf8(bytes) {
-            Ok(line) if !line.is_ascii() || line.contains('\u{7f}') => {
-                self.0.write_all(shown(line).as_bytes())?
+            Ok(line) if line.contains(|one| one != '\n' && misleads(one)) => {
+                self.0.write_all(shown(line)?.as_bytes())?;
             }
             _ => self.0.write_all(bytes)?,
         }
@@ -26,16 +29,16 @@ impl<W: Write> Write for Shown<W> {
     }
 }
 
-fn shown(line: &str) -> String {
+fn shown(line: &str) -> io::Result<String> {
     let mut shown = String::with_capacity(line.len() + 16);
     for character in line.chars() {
         if character != '\n' && misleads(character) {
-            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+            write!(shown, "\\u{:04x}", u32::from(character)).map_err(io::Error::other)?;
         } else {
             shown.push(character);
         }
     }
-    shown
+    Ok(shown)
 }
 
 #[cfg(test)]

@@ -37,7 +37,9 @@ pub(super) struct TraceMetrics(Family<Outcome, Counter>);
 impl TraceMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        ["exported", "failed", "dropped"].iter().for_each(|outcome| metrics.count(outcome, 0));
+        for outcome in ["exported", "failed", "dropped"] {
+            metrics.count(outcome, 0);
+        }
         registry.register("portcullis_trace_spans", "Spans, by what became of them", metrics.0.clone());
         metrics
     }

@@ -16,3 +16,4 @@ mod door_metrics;
 mod gate;
 mod resumption;
 mod crls;
+mod spans;

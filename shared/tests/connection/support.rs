@@ -20,7 +20,7 @@ use certs::{Authority, ClientRequest, Host, Issued, Leaf, LeafRequest, ServiceRe
 use hyper::body::{Bytes, Frame};
 use prometheus_client::registry::Registry;
 use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
     pki_types::{CertificateDer, ServerName},
 };
 use shared::{
@@ -248,4 +248,17 @@ pub(crate) fn client_config(
 fn root(authority: &Authority) -> CertificateDer<'static> {
     use rustls::pki_types::pem::PemObject as _;
     CertificateDer::from_pem_slice(authority.root().certificate_pem().as_bytes()).unwrap()
+}
+
+/// A server that asks nobody for a certificate.
+#[expect(clippy::disallowed_methods, reason = "the test stands outside and may serve as it likes")]
+pub(crate) fn server_config(authority: &Authority) -> ServerConfig {
+    let request = ServiceRequest { hosts: Host::loopback(), ..ServiceRequest::default() };
+    let leaf = authority.issue_service(Role::MainServer, &name("publisher"), &request).unwrap().leaf;
+    ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(leaf.chain().to_vec(), leaf.key().der().unwrap())
+        .unwrap()
 }

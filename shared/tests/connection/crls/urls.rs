@@ -6,17 +6,14 @@ use std::{
     time::Duration,
 };
 
-use certs::{Authority, Host, ServiceRequest};
+use certs::Authority;
 use prometheus_client::registry::Registry;
-use rustls::ServerConfig;
 use shared::{
     config::Span,
-    identity::Role,
     shutdown::Shutdown,
     tls::{
         BundleKind,
         crl::{CrlConfig, RevocationLists, Standing},
-        provider,
     },
 };
 use tokio::{
@@ -28,7 +25,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{Scene, revoked};
-use crate::support::{authority, bundle, name};
+use crate::support::{authority, bundle, server_config};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -87,18 +84,6 @@ impl Drop for Point {
 fn ok(list: &[u8], etag: &str) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nETag: {etag}\r\n\r\n", list.len());
     [head.as_bytes(), list].concat()
-}
-
-#[expect(clippy::disallowed_methods, reason = "the test stands outside and may serve as it likes")]
-fn server_config(authority: &Authority) -> ServerConfig {
-    let request = ServiceRequest { hosts: Host::loopback(), ..ServiceRequest::default() };
-    let leaf = authority.issue_service(Role::MainServer, &name("publisher"), &request).unwrap().leaf;
-    ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(leaf.chain().to_vec(), leaf.key().der().unwrap())
-        .unwrap()
 }
 
 /// Lists from this distribution point, whose server is believed under `authority`'s root.
