@@ -130,8 +130,9 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let readiness = readiness(registry, lists, of_keyring)
         .check("trust", believed)
         .check_with("certificates", move || certificates.readiness(expiry_warning));
-    management::spawn(listeners.take(MANAGEMENT)?, Arc::new(readiness), metrics, &shutdown);
-    service_manager::ready();
+    let readiness = Arc::new(readiness);
+    management::spawn(listeners.take(MANAGEMENT)?, readiness.clone(), metrics, &shutdown);
+    service_manager::ready_when(readiness, &shutdown);
     info!("ready");
     shutdown.requested().await;
     Ok(())

@@ -6,16 +6,18 @@
 use std::{
     os::unix::net::{SocketAddr, UnixDatagram},
     process,
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use tracing::{debug, warn};
 
-use crate::shutdown::Shutdown;
+use crate::{management::Readiness, shutdown::Shutdown};
 
 /// One per process, as its environment is.
 static MANAGER: OnceLock<Option<Manager>> = OnceLock::new();
+
+const READY_ANYWAY: Duration = Duration::from_secs(10);
 
 /// Somebody who wants to know how we are.
 #[derive(Debug)]
@@ -29,6 +31,18 @@ struct Manager {
 /// The process does what it is for, or does it again.
 pub fn ready() {
     tell("READY=1");
+}
+
+/// Tells so when all checks hold, or after a while all the same: what this process waits for by itself, such as a database, is
+/// no reason for a manager to give it up.
+pub fn ready_when(readiness: Arc<Readiness>, shutdown: &Shutdown) {
+    let until = shutdown.clone();
+    shutdown.spawn("say that we are ready", async move {
+        readiness.wait(READY_ANYWAY, &until).await;
+        if !until.is_requested() {
+            ready();
+        }
+    });
 }
 
 /// Files are read anew; [`ready`] ends that. The time tells the manager which signal it was for.

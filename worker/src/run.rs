@@ -47,8 +47,9 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let readiness = readiness(&config, &api, &sink)
         .check("trust", move || Ok(trouble.beside("certificate and CAs are as read".to_owned())))
         .check_with("certificates", move || certificates.readiness(expiry_warning));
-    management::spawn(listeners.take("management")?, Arc::new(readiness), registry, &shutdown);
-    service_manager::ready();
+    let readiness = Arc::new(readiness);
+    management::spawn(listeners.take("management")?, readiness.clone(), registry, &shutdown);
+    service_manager::ready_when(readiness, &shutdown);
     info!(servers = ?config.server.urls, queue = config.delivery.queue, output = %config.sink.options(), "delivering");
     let limits = limits(&config)?;
     Delivery { api, sink, metrics, limits, shutdown, traces }.run().await;

@@ -26,6 +26,8 @@ mod crl;
 mod revocation;
 mod trust_reload;
 mod reload;
+mod drain;
+mod service_manager;
 mod faults;
 mod lost_answer;
 mod poison;

@@ -6,6 +6,7 @@ pub(crate) mod caller;
 pub(crate) mod collector;
 pub(crate) mod distribution_point;
 pub(crate) mod holder;
+pub(crate) mod manager;
 pub(crate) mod repeater;
 pub(crate) mod steady;
 
