@@ -63,11 +63,8 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let ([to_proxies, to_workers], [of_proxies, of_workers]) = (refusals.clone(), connections.clone());
     let (proxy_door, tls) = closed(PROXY_DOOR, gate(to_proxies), of_proxies)?;
     let (worker_door, _) = closed(WORKER_DOOR, gate(to_workers), of_workers)?;
-    let expiry_warning = config.tls.expiry_warning.0;
     let certificates = OwnCertificates::new().used_for("doors", move || tls.load().ends);
-    metrics.register_collector(Box::new(certificates.clone()));
-    let watched = certificates.clone().watch(expiry_warning, shutdown.clone());
-    shutdown.spawn("watch own certificates", watched);
+    let certificates = certificates.watched(config.tls.expiry_warning.0, &mut metrics, &shutdown);
     let lists = RevocationLists::open(&config.crl, &trust.bundle.load(), &mut metrics, move |crls| {
         for door in &connections {
             door.close_revoked(crls);
@@ -117,7 +114,9 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let trouble = reloads.part("doors", files, move || of_doors.clone().read_anew(of_lists.clone()));
     let door_limits = [proxy_door.limits(), worker_door.limits()];
     reloads.configuration(&config, &LIVE, move |config: &Config| {
-        door_limits.iter().for_each(|door| door.replace(config.limits.clone()));
+        for door in &door_limits {
+            door.replace(config.limits.clone());
+        }
     });
     shutdown.spawn("read changes", reloads.watch(config.tls.reload.0, shutdown.clone()));
     shutdown.spawn(PROXY_DOOR, proxy_door.serve(listeners.take("proxy_door")?, proxies));
@@ -129,7 +128,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     };
     let readiness = readiness(registry, lists, of_keyring)
         .check("trust", believed)
-        .check_with("certificates", move || certificates.readiness(expiry_warning));
+        .check_with("certificates", certificates);
     let readiness = Arc::new(readiness);
     management::spawn(listeners.take(MANAGEMENT)?, readiness.clone(), metrics, &shutdown);
     service_manager::ready_when(readiness, &shutdown);

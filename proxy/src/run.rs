@@ -100,7 +100,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let authorizer = Arc::new(Authorizer { registry, crls: lists, bundle, trust_domain });
     let chain = config.limits.chain.clone();
     let of_trust = connections.clone();
-    let (tls, expiry_warning) = (config.tls.clone(), config.tls.expiry_warning.0);
+    let tls = config.tls.clone();
     let trust = DoorTrust::open(tls.clone(), chain, authorizer.clone(), activity.clone(), of_trust)?;
     let trust = Arc::new(trust);
     let of_door = trust.clone();
@@ -140,14 +140,10 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     });
     shutdown.spawn("read changes", reloads.watch(config.tls.reload.0, shutdown.clone()));
     let certificates = own_certificates(&trust, upstreams_seen.clone());
-    metrics_registry.register_collector(Box::new(certificates.clone()));
-    let watched = certificates.clone().watch(expiry_warning, shutdown.clone());
-    shutdown.spawn("watch own certificates", watched);
-    let readiness = readiness(&authorizer, upstreams_seen, trust, trouble)
-        .check_with("certificates", move || certificates.readiness(expiry_warning));
-    let readiness = Arc::new(readiness);
-    let listener = listeners.take(MANAGEMENT)?;
-    management::spawn(listener, readiness.clone(), metrics_registry, &shutdown);
+    let certificates = certificates.watched(config.tls.expiry_warning.0, &mut metrics_registry, &shutdown);
+    let readiness = readiness(&authorizer, upstreams_seen, trust, trouble);
+    let readiness = Arc::new(readiness.check_with("certificates", certificates));
+    management::spawn(listeners.take(MANAGEMENT)?, readiness.clone(), metrics_registry, &shutdown);
     readiness.wait(OPEN_ANYWAY, &shutdown).await;
     shutdown.spawn("client door", door.serve(listeners.take(CLIENTS)?, routes(edge)));
     service_manager::ready();

@@ -37,16 +37,14 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let traces = Traces::open(&config.telemetry.otlp, "portcullis-worker", &mut registry, &shutdown)?;
-    let (of_api, expiry_warning) = (api.clone(), config.tls.expiry_warning.0);
+    let of_api = api.clone();
     let certificates = OwnCertificates::new().used_for("main_servers", move || of_api.certificate_ends());
-    registry.register_collector(Box::new(certificates.clone()));
-    let watched = certificates.clone().watch(expiry_warning, shutdown.clone());
-    shutdown.spawn("watch own certificates", watched);
+    let certificates = certificates.watched(config.tls.expiry_warning.0, &mut registry, &shutdown);
 
     let trouble = keep_reading(&config, files, &api, patience, &mut registry, &shutdown)?;
     let readiness = readiness(&config, &api, &sink)
         .check("trust", move || Ok(trouble.beside("certificate and CAs are as read".to_owned())))
-        .check_with("certificates", move || certificates.readiness(expiry_warning));
+        .check_with("certificates", certificates);
     let readiness = Arc::new(readiness);
     management::spawn(listeners.take("management")?, readiness.clone(), registry, &shutdown);
     service_manager::ready_when(readiness, &shutdown);

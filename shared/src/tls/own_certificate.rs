@@ -14,7 +14,7 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _},
     metrics::gauge::ConstGauge,
-    registry::Unit,
+    registry::{Registry, Unit},
 };
 use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
@@ -48,15 +48,26 @@ impl OwnCertificates {
         self
     }
 
-    /// For `/readyz`: how long each is good for. It warns from `warned` before an end on.
-    #[must_use]
-    pub fn readiness(&self, warned: Duration) -> Checked {
+    /// Shows them in the metrics, and in the log from `warned` before an end on; the check for `/readyz` does the same.
+    pub fn watched(
+        self,
+        warned: Duration,
+        registry: &mut Registry,
+        shutdown: &Shutdown,
+    ) -> impl Fn() -> Checked + Send + Sync + 'static {
+        registry.register_collector(Box::new(self.clone()));
+        let watched = self.clone().watch(warned, shutdown.clone());
+        shutdown.spawn("watch own certificates", watched);
+        move || self.readiness(warned)
+    }
+
+    fn readiness(&self, warned: Duration) -> Checked {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.judge(i64::try_from(now).unwrap_or(i64::MAX), warned)
     }
 
     /// Logs when one begins to be near its end, and when it has ended, until the soft stop.
-    pub async fn watch(self, warned: Duration, shutdown: Shutdown) {
+    async fn watch(self, warned: Duration, shutdown: Shutdown) {
         let mut before = false;
         loop {
             let checked = self.readiness(warned);
