@@ -158,7 +158,7 @@ async fn a_delivered_job_is_counted_under_the_attempts_that_counted() {
     let again = stack.lease(10).await;
     assert_eq!(again.iter().map(|job| job.attempt).collect::<Vec<_>>(), [2, 2]);
     stack.queue.complete(&again.iter().map(held).collect::<Vec<_>>()).await.unwrap();
-    for (at_most, expected) in [("1.0", 2.0), ("2.0", 3.0), ("+Inf", 3.0)] {
+    for (at_most, expected) in [("1.0", 2), ("2.0", 3), ("+Inf", 3)] {
         let bucket = format!("portcullis_queue_attempts_bucket{{le=\"{at_most}\"}}");
         assert_eq!(stack.counted(&bucket), expected, "{at_most}");
     }

@@ -153,7 +153,7 @@ impl Stack {
     }
 
     /// A series of the queue's metrics, by its name and labels.
-    pub(crate) fn counted(&self, series: &str) -> f64 {
+    pub(crate) fn counted(&self, series: &str) -> u64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.metrics).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));

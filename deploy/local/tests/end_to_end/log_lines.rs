@@ -110,7 +110,9 @@ fn each_line_stays_one(format: &str, is_line: fn(&str) -> bool) {
     let log = format!("[log]\nformat = '{format}'\nlevel = 'debug'");
     let options = options().proxy_config(&log).main_server_config(&log).worker_config(&log);
     let stack = Stack::start(options).unwrap();
-    evil_names().iter().for_each(|evil| ask_under(&stack, evil));
+    for evil in &evil_names() {
+        ask_under(&stack, evil);
+    }
     let delivered = || stack.delivered().unwrap().len() >= evil_names().len();
     assert!(eventually(DEADLINE, || delivered().then_some(())).is_some());
     stack.stop().unwrap();
