@@ -140,7 +140,7 @@ pub fn ends(key: &CertifiedKey) -> i64 {
 mod tests {
     use super::*;
 
-    const WARNED: Duration = Duration::from_secs(14 * 86_400);
+    const WARNED: Duration = Duration::from_hours(14 * 24);
 
     fn ending(in_days: &[i64]) -> Value {
         let now = 1_700_000_000;
