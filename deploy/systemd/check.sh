@@ -15,13 +15,13 @@ for program in usr/bin/portcullis-proxy usr/bin/portcullis-server usr/bin/portcu
     printf '#!/bin/sh\n' >"$root/$program"
     chmod 755 "$root/$program"
 done
-for target in sysinit basic multi-user network-online shutdown timers time-set time-sync; do
+for target in sysinit basic multi-user network-online shutdown timers time-set time-sync sockets; do
     printf '[Unit]\nDescription=%s\n' "$target" >"$root/usr/lib/systemd/system/$target.target"
 done
 for slice in system -; do
     printf '[Unit]\nDescription=a slice\n' >"$root/usr/lib/systemd/system/$slice.slice"
 done
-cp ./*.service ./*.timer "$root/etc/systemd/system/"
+cp ./*.service ./*.timer ./*.socket "$root/etc/systemd/system/"
 
 faults=0
 for unit in *.service; do
@@ -41,7 +41,7 @@ above() { # above UNIT CONFIGURATION DOORS
 }
 above portcullis-proxy.service proxy.toml 1
 above portcullis-server.service main_server.toml 2
-for unit in *.service *.timer; do
+for unit in *.service *.timer *.socket; do
     said=$(systemd-analyze verify --man=no --root="$root" "$unit" 2>&1) || faults=1
     # it may complain and still answer 0
     if [ -n "$said" ]; then

@@ -111,23 +111,22 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let proxies = routes::proxy_door(api.clone(), &known, of_proxies);
     let workers = routes::worker_door(api, &known, of_workers);
     let (of_doors, of_lists) = (trust.clone(), lists.clone());
-    let trouble = reloads.part("doors", files, move || of_doors.clone().read_anew(of_lists.clone()));
+    reloads.part("doors", files, move || of_doors.clone().read_anew(of_lists.clone()));
     let door_limits = [proxy_door.limits(), worker_door.limits()];
     reloads.configuration(&config, &LIVE, move |config: &Config| {
         for door in &door_limits {
             door.replace(config.limits.clone());
         }
     });
+    let files = reloads.check();
     shutdown.spawn("read changes", reloads.watch(config.tls.reload.0, shutdown.clone()));
     shutdown.spawn(PROXY_DOOR, proxy_door.serve(listeners.take("proxy_door")?, proxies));
     shutdown.spawn(WORKER_DOOR, worker_door.serve(listeners.take("worker_door")?, workers));
 
-    let believed = move || {
-        let cas = trust.bundle.load().authorities().len();
-        Ok(trouble.beside(format!("{cas} CAs believed")))
-    };
+    let believed = move || Ok(format!("{} CAs believed", trust.bundle.load().authorities().len()));
     let readiness = readiness(registry, lists, of_keyring)
         .check("trust", believed)
+        .check_with("files", files)
         .check_with("certificates", certificates);
     let readiness = Arc::new(readiness);
     management::spawn(listeners.take(MANAGEMENT)?, readiness.clone(), metrics, &shutdown);

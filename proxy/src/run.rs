@@ -11,7 +11,7 @@ use prometheus_client::registry;
 use shared::{
     management::{self, Readiness},
     process::Listeners,
-    reload::{Live, Reloads, Trouble},
+    reload::{Files, Live, Reloads},
     serve::{Connections, Door, DoorMetrics},
     service_manager,
     shutdown::Shutdown,
@@ -25,7 +25,7 @@ use crate::{
     Config,
     activity::Activity,
     api::Places,
-    config::{CLIENTS, MANAGEMENT},
+    config::{self, CLIENTS, MANAGEMENT},
     crls::CrlTable,
     edge::{Authorizer, sweep},
     forward::{Forward, MainServers, Upstreams, upstreams},
@@ -51,8 +51,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let metrics = Arc::new(Metrics::register(&mut metrics_registry));
 
     let mut reloads = Reloads::register(&mut metrics_registry)?;
-    let door_files = DoorTrust::files(&config.tls);
-    let upstream_files = Upstreams::files(&config.tls);
+    let files = [DoorTrust::files(&config.tls), Upstreams::files(&config.tls)];
     let bundle = Arc::new(TrustBundle::read(&config.tls.clients_ca, BundleKind::AnyAuthority)?);
     let services = TrustBundle::read(&config.tls.services_ca, BundleKind::IssuingOnly)?;
 
@@ -103,12 +102,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let tls = config.tls.clone();
     let trust = DoorTrust::open(tls.clone(), chain, authorizer.clone(), activity.clone(), of_trust)?;
     let trust = Arc::new(trust);
-    let of_door = trust.clone();
-    let trouble = reloads.part("clients", door_files, move || of_door.clone().read_anew());
-    let (second_hop, of_lists) = (upstreams_seen.clone(), authorizer.crls.clone());
-    reloads.part("main_servers", upstream_files, move || {
-        second_hop.clone().read_anew(tls.clone(), of_lists.clone())
-    });
+    read_anew(&mut reloads, files, &trust, &upstreams_seen, &authorizer, tls);
     let sweep = sweep(authorizer.clone(), connections.clone(), shutdown.clone());
     shutdown.spawn("close refused connections", sweep);
     let rates = Arc::new(ClientRates::new(config.rate));
@@ -138,18 +132,36 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
         rates.replace(config.rate);
         admission.replace(config.admission);
     });
+    let unchanged = reloads.check();
     shutdown.spawn("read changes", reloads.watch(config.tls.reload.0, shutdown.clone()));
     let certificates = own_certificates(&trust, upstreams_seen.clone());
     let certificates = certificates.watched(config.tls.expiry_warning.0, &mut metrics_registry, &shutdown);
-    let readiness = readiness(&authorizer, upstreams_seen, trust, trouble);
-    let readiness = Arc::new(readiness.check_with("certificates", certificates));
-    management::spawn(listeners.take(MANAGEMENT)?, readiness.clone(), metrics_registry, &shutdown);
+    let readiness = readiness(&authorizer, upstreams_seen, trust)
+        .check_with("files", unchanged)
+        .check_with("certificates", certificates);
+    let readiness = Arc::new(readiness);
+    let listener = listeners.take(MANAGEMENT)?;
+    management::spawn(listener, readiness.clone(), metrics_registry, &shutdown);
     readiness.wait(OPEN_ANYWAY, &shutdown).await;
     shutdown.spawn("client door", door.serve(listeners.take(CLIENTS)?, routes(edge)));
     service_manager::ready();
     info!("ready for clients");
     shutdown.requested().await;
     Ok(())
+}
+
+/// What the client door and the way to the main servers show and believe.
+fn read_anew(
+    reloads: &mut Reloads,
+    [of_door, of_way]: [Files; 2],
+    trust: &Arc<DoorTrust>,
+    upstreams: &Arc<Upstreams>,
+    authorizer: &Authorizer,
+    tls: config::Tls,
+) {
+    let (trust, upstreams, lists) = (trust.clone(), upstreams.clone(), authorizer.crls.clone());
+    reloads.part("clients", of_door, move || trust.clone().read_anew());
+    reloads.part("main_servers", of_way, move || upstreams.clone().read_anew(tls.clone(), lists.clone()));
 }
 
 fn own_certificates(trust: &DoorTrust, upstreams: Arc<Upstreams>) -> OwnCertificates {
@@ -159,12 +171,7 @@ fn own_certificates(trust: &DoorTrust, upstreams: Arc<Upstreams>) -> OwnCertific
         .used_for("main_servers", move || upstreams.ends())
 }
 
-fn readiness(
-    authorizer: &Authorizer,
-    upstreams: Arc<Upstreams>,
-    trust: Arc<DoorTrust>,
-    trouble: Trouble,
-) -> Readiness {
+fn readiness(authorizer: &Authorizer, upstreams: Arc<Upstreams>, trust: Arc<DoorTrust>) -> Readiness {
     let (registry, lists) = (authorizer.registry.clone(), authorizer.crls.clone());
     Readiness::new()
         .check("registry", move || {
@@ -176,7 +183,7 @@ fn readiness(
             }
         })
         .check_with("crl", move || lists.checked())
-        .check("trust", move || Ok(trouble.beside(trust.detail())))
+        .check("trust", move || Ok(trust.detail()))
         .check("upstream", move || {
             let (answering, all) = (upstreams.answering(), upstreams.len());
             let detail = format!("{answering} of {all} main servers answer");

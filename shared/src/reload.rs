@@ -2,7 +2,7 @@
 //!
 //! In: files whose contents changed, looked at every so often; SIGHUP. Out: each part reads its files and puts them in
 //! force, one part after the other; `portcullis_reloads_total`. Refused: files that cannot be used: what was in force stays, the
-//! log says which file and why, and so do the part's [`Trouble`] and `portcullis_reload_refused`. What was refused is tried again
+//! log says which file and why, and so do `/readyz` and `portcullis_reload_refused`. What was refused is tried again
 //! at each look, since time, or somebody else, may have mended it.
 
 use std::{
@@ -30,6 +30,7 @@ use tracing::{error, info, warn};
 use crate::{
     config::{self, Configuration},
     identity::Fingerprint,
+    management::Checked,
     service_manager,
     shutdown::Shutdown,
     telemetry,
@@ -50,9 +51,8 @@ pub struct Reloads {
 #[derive(Debug, Clone)]
 pub struct Files(Vec<(PathBuf, Option<Fingerprint>)>);
 
-/// Why the files of a part that are there now are not in force, if so. Clones are handles to the same.
-#[derive(Debug, Clone, Default)]
-pub struct Trouble(Arc<ArcSwapOption<String>>);
+/// Why the files of a part that are there now are not in force, if so.
+type Trouble = Arc<ArcSwapOption<String>>;
 
 /// Which settings of a configuration are taken while running, beside the log level.
 #[derive(Debug)]
@@ -120,17 +120,6 @@ fn hash(file: &Path) -> Option<Fingerprint> {
     std::fs::read(file).ok().map(|bytes| Fingerprint::of_der(&bytes))
 }
 
-impl Trouble {
-    /// `detail`, and what is the matter beside it.
-    #[must_use]
-    pub fn beside(&self, detail: String) -> String {
-        match &*self.0.load() {
-            Some(trouble) => format!("{detail}; a change could not be used: {trouble}"),
-            None => detail,
-        }
-    }
-}
-
 impl Reloads {
     /// Nothing to read yet. From now on SIGHUP does not end the process.
     pub fn register(registry: &mut Registry) -> io::Result<Self> {
@@ -145,12 +134,7 @@ impl Reloads {
 
     /// Adds a part, by a name of a closed list: `read` is called when its files are others than these, and puts them in force or
     /// answers which file cannot be used, and why.
-    pub fn part<F>(
-        &mut self,
-        name: &'static str,
-        files: Files,
-        read: impl Fn() -> F + Send + Sync + 'static,
-    ) -> Trouble
+    pub fn part<F>(&mut self, name: &'static str, files: Files, read: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
@@ -160,8 +144,22 @@ impl Reloads {
         let _at_0 = self.metrics.refused.get_or_create(&OfPart { part: name });
         let trouble = Trouble::default();
         let read = Box::new(move || -> Reading { Box::pin(read()) });
-        self.parts.push(Part { name, files, read, trouble: trouble.clone() });
-        trouble
+        self.parts.push(Part { name, files, read, trouble });
+    }
+
+    /// For `/readyz`, of the parts that there are by now: which one could not be read. It warns, and that is all: what was read
+    /// before serves.
+    pub fn check(&self) -> impl Fn() -> Checked + Send + Sync + use<> {
+        let parts: Vec<_> = self.parts.iter().map(|part| (part.name, part.trouble.clone())).collect();
+        move || {
+            let told = |(name, trouble): &(&str, Trouble)| {
+                trouble.load().as_ref().map(|text| format!("{name}: a change could not be used: {text}"))
+            };
+            let troubles: Vec<_> = parts.iter().filter_map(told).collect();
+            let detail =
+                if troubles.is_empty() { "as they were read".to_owned() } else { troubles.join("; ") };
+            Checked::from(Ok(detail)).warning(!troubles.is_empty())
+        }
     }
 
     /// Adds the configuration file: its log level counts, and what `apply` takes from it. Whatever else has changed is named
@@ -222,7 +220,7 @@ impl Part {
         let before = self.files.clone();
         let Ok(files) = spawn_blocking(move || before.looked_at_again()).await else { return };
         let changed = files.0 != self.files.0;
-        let former = self.trouble.0.load_full();
+        let former = self.trouble.load_full();
         if !changed && former.is_none() {
             return;
         }
@@ -246,7 +244,7 @@ impl Part {
                 "refused"
             }
         };
-        self.trouble.0.store(trouble);
+        self.trouble.store(trouble);
         metrics.reloads.get_or_create(&Outcome { part, outcome }).inc();
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use prometheus_client::registry::Registry;
 use shared::{
-    management::{self, Readiness},
+    management::{self, Checked, Readiness},
     process::Listeners,
-    reload::{Files, Live, Reloads, Trouble},
+    reload::{Files, Live, Reloads},
     service_manager,
     shutdown::Shutdown,
     tls::OwnCertificates,
@@ -41,9 +41,9 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let certificates = OwnCertificates::new().used_for("main_servers", move || of_api.certificate_ends());
     let certificates = certificates.watched(config.tls.expiry_warning.0, &mut registry, &shutdown);
 
-    let trouble = keep_reading(&config, files, &api, patience, &mut registry, &shutdown)?;
+    let files = keep_reading(&config, files, &api, patience, &mut registry, &shutdown)?;
     let readiness = readiness(&config, &api, &sink)
-        .check("trust", move || Ok(trouble.beside("certificate and CAs are as read".to_owned())))
+        .check_with("files", files)
         .check_with("certificates", certificates);
     let readiness = Arc::new(readiness);
     management::spawn(listeners.take("management")?, readiness.clone(), registry, &shutdown);
@@ -62,10 +62,10 @@ fn keep_reading(
     patience: Patience,
     registry: &mut Registry,
     shutdown: &Shutdown,
-) -> anyhow::Result<Trouble> {
+) -> anyhow::Result<impl Fn() -> Checked + use<>> {
     let mut reloads = Reloads::register(registry)?;
     let (api, tls) = (api.clone(), config.tls.clone());
-    let trouble = reloads.part("main_servers", files, move || {
+    reloads.part("main_servers", files, move || {
         let (api, tls) = (api.clone(), tls.clone());
         async move {
             let clients = spawn_blocking(move || Clients::build(&tls, &patience)).await??;
@@ -74,8 +74,9 @@ fn keep_reading(
         }
     });
     reloads.configuration(config, &Live { tables: &[], but: &[] }, |_| {});
+    let check = reloads.check();
     shutdown.spawn("read changes", reloads.watch(config.tls.reload.0, shutdown.clone()));
-    Ok(trouble)
+    Ok(check)
 }
 
 fn readiness(config: &Config, api: &Arc<ServerApi>, sink: &SharedSink) -> Readiness {

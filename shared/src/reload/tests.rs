@@ -58,22 +58,22 @@ async fn what_cannot_be_used_is_told_once_and_tried_again_until_it_can() {
     let mut scene = Scene::new();
     let (mended, tried) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (is_mended, count) = (mended.clone(), tried.clone());
-    let trouble = scene.reloads.part("clients", Files::now([&file]), move || {
+    scene.reloads.part("clients", Files::now([&file]), move || {
         count.fetch_add(1, Relaxed);
         let mended = is_mended.load(Relaxed) > 0;
         async move { if mended { Ok(()) } else { anyhow::bail!("key: is of another certificate") } }
     });
 
+    let check = scene.reloads.check();
     scene.look(false).await;
     scene.look(true).await;
+    assert_eq!(check(), Checked::from(Ok("as they were read".to_owned())));
     assert_eq!((tried.load(Relaxed), scene.counted("clients")), (0, ["0", "0", "0"].map(str::to_owned)));
     fs::write(&file, "two").unwrap();
     scene.look(false).await;
     assert_eq!(scene.counted("clients"), ["0", "1", "1"]);
-    assert_eq!(
-        trouble.beside("1 CA".to_owned()),
-        "1 CA; a change could not be used: key: is of another certificate"
-    );
+    assert_eq!(check().detail(), "clients: a change could not be used: key: is of another certificate");
+    assert!(check().holds() && check().warns());
     scene.look(false).await;
     assert_eq!((tried.load(Relaxed), scene.counted("clients")), (2, ["0", "1", "1"].map(str::to_owned)));
     scene.look(true).await;
@@ -81,7 +81,7 @@ async fn what_cannot_be_used_is_told_once_and_tried_again_until_it_can() {
     mended.store(1, Relaxed);
     scene.look(false).await;
     assert_eq!(scene.counted("clients"), ["1", "2", "0"]);
-    assert_eq!(trouble.beside("1 CA".to_owned()), "1 CA");
+    assert!(!check().warns());
     fs::remove_file(&file).unwrap();
     scene.look(false).await;
     assert_eq!(scene.counted("clients"), ["2", "2", "0"]);
@@ -137,7 +137,8 @@ async fn a_changed_configuration_is_applied_whole_and_a_broken_one_not_at_all() 
     }
     assert_eq!(scene.counted("configuration"), ["0", "3", "1"]);
     assert!(applied.lock().unwrap().is_empty());
-    let trouble = scene.reloads.parts[0].trouble.beside(String::new());
+    let check = scene.reloads.check()();
+    let trouble = check.detail();
     for part in ["proxy.toml", "log.level", "`!`"] {
         assert!(trouble.contains(part), "{part} in {trouble}");
     }

@@ -121,7 +121,7 @@ struct ListFile {
 impl ListFile {
     fn sign_next(&mut self, stack: &Stack) {
         self.newest = stack.authority().clients().sign_next_crl(&self.newest, []).unwrap();
-        put(&self.file, &self.newest.pem());
+        put(&self.file, self.newest.pem());
     }
 
     /// Signs the next one and waits until it is in force.
@@ -169,7 +169,7 @@ fn two_hundred_reloads_fail_no_request() {
         change(&stack.workers[0].process, &["main_servers"], tell, || drop(of_worker.renew()));
         let further = if odd { other.clients().certificate_pem() } else { "" };
         change(proxy, &["clients"], tell, || {
-            put(&of_clients, &format!("{genuine}{further}{}", "\n".repeat(round + 1)))
+            put(&of_clients, &format!("{genuine}{further}{}", "\n".repeat(round + 1)));
         });
         let further = if odd { other.services().certificate_pem() } else { "" };
         let bundle = format!("{of_services}{further}{}", "\n".repeat(round + 1));

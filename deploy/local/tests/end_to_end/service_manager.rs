@@ -25,22 +25,22 @@ fn monotonic() -> u64 {
 
 fn tells_how_it_is(process: &Process, abstract_name: bool) {
     let manager = Manager::new(abstract_name).with("WATCHDOG_USEC", "200000");
-    let mut managed = manager.start(process);
+    let mut child = manager.start(process);
     assert_eq!(manager.hears(), "READY=1", "{}", process.name);
     assert_eq!(process.get("/readyz").unwrap().0, 200, "{}", process.name);
     assert_eq!(manager.hears_anything(), "WATCHDOG=1", "{}", process.name);
 
     let before = monotonic();
-    managed.signal(Signal::HUP);
+    child.signal(Signal::HUP);
     let reloading = manager.hears();
     let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
     let time: u64 = time.unwrap_or_else(|| panic!("{reloading}")).parse().unwrap();
     assert!((before..=monotonic()).contains(&time), "{before} {time}");
     assert_eq!(manager.hears(), "READY=1", "{}", process.name);
 
-    managed.signal(Signal::TERM);
+    child.signal(Signal::TERM);
     assert_eq!(manager.hears(), "STOPPING=1", "{}", process.name);
-    assert!(managed.ends().success(), "{}", process.log_tail());
+    assert!(child.ends().success(), "{}", process.log_tail());
 }
 
 #[test]
@@ -62,22 +62,22 @@ fn with_a_socket_of_the_manager_a_proxy_is_replaced_and_no_connection_is_refused
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://localhost:{}", socket.local_addr().unwrap().port());
     let manager = Manager::new(false).handing_over(socket, "clients");
-    let mut managed = manager.start(proxy);
+    let mut child = manager.start(proxy);
     // a connection that was let in just before may be closed unused; one that is refused, twice in a row, is a failure
     let steady = Steady::start(&sender.client, &[url], &[Speaking::Anew, Speaking::Anew], 2);
     assert_eq!(manager.hears(), "READY=1");
     for _ in 0..3 {
         steady.wait_for(10);
-        managed.signal(Signal::TERM);
+        child.signal(Signal::TERM);
         assert_eq!(manager.hears(), "STOPPING=1");
-        assert!(managed.ends().success(), "{}", proxy.log_tail());
-        managed = manager.start(proxy);
+        assert!(child.ends().success(), "{}", proxy.log_tail());
+        child = manager.start(proxy);
         assert_eq!(manager.hears(), "READY=1");
     }
     steady.wait_for(10);
     assert!(!steady.accepted().is_empty());
-    managed.signal(Signal::TERM);
-    assert!(managed.ends().success());
+    child.signal(Signal::TERM);
+    assert!(child.ends().success());
     proxy.start().unwrap();
 }
 
@@ -87,8 +87,8 @@ fn a_socket_that_no_door_is_for_is_refused_by_name() {
     let process = &stack.main_servers[0].process;
     process.stop().unwrap();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut managed = Manager::new(false).handing_over(socket, "clients").start(process);
-    assert_eq!(managed.ends().code(), Some(1));
+    let mut child = Manager::new(false).handing_over(socket, "clients").start(process);
+    assert_eq!(child.ends().code(), Some(1));
     let log = fs::read_to_string(&process.log).unwrap();
     assert!(log.contains("\\\"clients\\\"") || log.contains("\"clients\""), "{log}");
     assert!(log.contains("proxy_door, worker_door, management"), "{log}");
