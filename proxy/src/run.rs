@@ -144,8 +144,10 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     management::spawn(listener, readiness.clone(), metrics_registry, &shutdown);
     readiness.wait(OPEN_ANYWAY, &shutdown).await;
     shutdown.spawn("client door", door.serve(listeners.take(CLIENTS)?, routes(edge)));
-    service_manager::ready();
-    info!("ready for clients");
+    if !shutdown.is_requested() {
+        service_manager::ready();
+        info!("ready for clients");
+    }
     shutdown.requested().await;
     Ok(())
 }

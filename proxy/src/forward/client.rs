@@ -77,6 +77,13 @@ impl ServerClient {
         connected(credentials, &self.main_servers)
     }
 
+    /// Whether everybody who was met is believed by these CAs too.
+    pub(super) fn met_is_believed_by(&self, bundle: &TrustBundle) -> bool {
+        let current = self.current.load();
+        let met = current.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.values().all(|peer| bundle.trusts(&peer.path))
+    }
+
     /// Takes it for the next request. Those that are on their way end on the connection that they began on.
     pub(super) fn change_to(&self, connected: Connected) {
         self.current.store(Arc::new(connected));

@@ -131,7 +131,7 @@ impl Upstreams {
     }
 
     /// Reads our certificate, its key and the main servers' CAs anew, and takes them for the next connections. Refused: files
-    /// that cannot be used, and a certificate that a main server refuses: whoever renews it may register it later.
+    /// that cannot be used, and a certificate that main servers do not admit: whoever renews it may register it later.
     pub(crate) async fn read_anew(
         self: Arc<Self>,
         tls: config::Tls,
@@ -141,7 +141,7 @@ impl Upstreams {
         let mut changed = Vec::new();
         for server in &self.servers {
             let connected = server.client.with(&credentials)?;
-            server.check_admits(&connected.client).await?;
+            server.check_admits(&connected.client, &credentials, self.timeout).await?;
             changed.push((server, connected));
         }
         lists.believe_beside(&credentials.bundle).await;
@@ -245,14 +245,23 @@ impl Upstream {
         self.send_by(&self.client.client(), url, body, limit).await
     }
 
-    /// Refuses a client that the main server does. One that is not reached refuses nobody.
-    async fn check_admits(&self, client: &Client) -> anyhow::Result<()> {
-        match self.send_by(client, &self.url, b"[]".to_vec(), PROBE).await {
-            Err(Unanswered::Status(StatusCode::FORBIDDEN)) => bail!(
-                "the main server {} refuses our new certificate: is it registered in `services`?",
+    /// Refuses credentials by which a main server that answers would answer no more. One that answers nobody says nothing of
+    /// them; and one whose CA is believed no more is to be left, whatever it answers.
+    async fn check_admits(
+        &self,
+        client: &Client,
+        credentials: &Credentials,
+        limit: Duration,
+    ) -> anyhow::Result<()> {
+        if !self.answers.load(Relaxed) || !self.client.met_is_believed_by(&credentials.bundle) {
+            return Ok(());
+        }
+        match self.send_by(client, &self.url, b"[]".to_vec(), limit).await {
+            Ok(_) => Ok(()),
+            Err(error) => bail!(
+                "the main server {} does not admit our new certificate (is it registered in `services`?): {error}",
                 self.url.origin().ascii_serialization()
             ),
-            _ => Ok(()),
         }
     }
 

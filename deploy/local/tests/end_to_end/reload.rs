@@ -252,12 +252,23 @@ fn a_certificate_that_main_servers_do_not_know_yet_waits_until_they_do() {
     let (proxy, sender) = (&stack.proxies[0].process, Sender::new(&stack));
     let renewing = Renewing { stack: &stack, role: Role::Proxy, name: "proxy-1" };
     let (cert, key) = renewing.files();
-    let request = ServiceRequest { hosts: Host::loopback(), ..ServiceRequest::default() };
-    let issued = stack.authority().issue_service(Role::Proxy, &"proxy-1".parse().unwrap(), &request).unwrap();
-    put(&key, issued.key().pem());
-    put(&cert, issued.certificate_pem());
-    let waits = eventually(DEADLINE, || refused(proxy, "main_servers").then_some(()));
-    assert!(waits.is_some(), "{}", proxy.log_tail());
+    // on connections from before: what the client door shows changes too
+    let steady = Steady::start(&sender.client, &[stack.url().to_owned()], &[Speaking::Http2], 1);
+    steady.wait_for(1);
+    let issue = |authority: &Authority| {
+        let request = ServiceRequest { hosts: Host::loopback(), ..ServiceRequest::default() };
+        let issued = authority.issue_service(Role::Proxy, &"proxy-1".parse().unwrap(), &request).unwrap();
+        put(&key, issued.key().pem());
+        put(&cert, issued.certificate_pem());
+        let waits = eventually(DEADLINE, || refused(proxy, "main_servers").then_some(()));
+        assert!(waits.is_some(), "{}", proxy.log_tail());
+        issued
+    };
+    // of a CA that they do not believe, and then of theirs, but unknown
+    issue(&Authority::create(TrustDomain::default()).unwrap());
+    steady.wait_for(5);
+    let issued = issue(stack.authority());
+    steady.wait_for(5);
     assert_eq!(sender.post_message("by the old one").status, 202);
     let log = fs::read_to_string(&proxy.log).unwrap();
     assert!(log.contains("is it registered in `services`?"), "{log}");
@@ -268,5 +279,7 @@ fn a_certificate_that_main_servers_do_not_know_yet_waits_until_they_do() {
         );
         stack.sql(&statement).unwrap();
     });
+    steady.wait_for(5);
+    assert!(!steady.accepted().is_empty());
     assert_eq!(sender.post_message("by the new one").status, 202);
 }
