@@ -1,6 +1,7 @@
 //! What happens to a request before its handler, in this order: it arrives (id, log, metrics), loses what
-//! it claims about itself, and is admitted or refused.
+//! it claims about itself, is admitted or refused, and held to the bounds and to its client's rate.
 
+mod pass;
 mod arrive;
 mod strip_claims;
 mod authorize;
@@ -20,13 +21,13 @@ use shared::{
 use crate::registry::Registry;
 
 pub use admit::Admitted;
-pub(crate) use admit::admit;
 pub use arrive::Arrival;
-pub(crate) use arrive::{LastAnswer, arrive};
+pub(crate) use arrive::LastAnswer;
 pub use authorize::{Principal, Trust, authorize};
+pub(crate) use pass::pass;
 pub use refusal::Refusal;
 pub(crate) use refusal::instant;
-pub(crate) use strip_claims::strip_claims;
+use strip_claims::strip_claims;
 pub(crate) use sweep::sweep;
 
 /// Everything that authorization looks at, besides the certificate and the time.

@@ -14,7 +14,7 @@ mod refusals;
 mod drain;
 mod forget;
 
-pub(crate) use admission::{Admission, shed};
+pub(crate) use admission::{Admission, take_up};
 pub(crate) use forget::forget;
 pub(crate) use keep_to_rate::{keep_to_rate, take_messages};
 pub(crate) use rate::ClientRates;

@@ -1,4 +1,4 @@
-//! Every route of the client door, and the order of the layers around them.
+//! Every route of the client door.
 
 use std::sync::Arc;
 
@@ -7,7 +7,6 @@ use axum::{
     routing::{get, post},
 };
 use shared::{
-    serve::keep_bounds,
     traces::Traces,
     wire::{Code, Problem},
 };
@@ -18,11 +17,11 @@ use crate::{
     config::{BatchLimits, MessageLimits},
     edge::{self, Arrival, Authorizer},
     forward::Forward,
-    limit::{self, Admission, ClientRates, Refusals},
+    limit::{Admission, ClientRates, Refusals},
     metrics::Metrics,
 };
 
-/// What the layers and handlers of the client door share.
+/// What the layer and the handlers of the client door share.
 #[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) authorizer: Arc<Authorizer>,
@@ -38,12 +37,11 @@ pub(crate) struct Edge {
     pub(crate) traces: Traces,
 }
 
-/// The routes. A request passes the layers from the last line up to the first.
+/// The routes, in the one layer that every request passes.
 pub(crate) fn routes(edge: Arc<Edge>) -> Router {
-    let shed = middleware::from_fn_with_state(edge.clone(), limit::shed);
     Router::new()
-        .route("/api/v1/messages", post(api::submit).route_layer(shed.clone()))
-        .route("/api/v1/messages/batch", post(api::submit_batch).route_layer(shed))
+        .route("/api/v1/messages", post(api::submit))
+        .route("/api/v1/messages/batch", post(api::submit_batch))
         .route("/api/v1/messages/{message_id}", get(api::status))
         .route("/api/v1/whoami", get(api::whoami))
         .route("/api/v1/health", get(api::health))
@@ -51,11 +49,7 @@ pub(crate) fn routes(edge: Arc<Edge>) -> Router {
         .route("/openapi.json", get(api::openapi))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(edge.clone(), limit::keep_to_rate))
-        .layer(middleware::from_fn(keep_bounds))
-        .layer(middleware::from_fn_with_state(edge.clone(), edge::admit))
-        .layer(middleware::from_fn(edge::strip_claims))
-        .layer(middleware::from_fn_with_state(edge.clone(), edge::arrive))
+        .layer(middleware::from_fn_with_state(edge.clone(), edge::pass))
         .with_state(edge)
 }
 

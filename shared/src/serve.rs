@@ -25,7 +25,7 @@ mod body;
 mod linger;
 mod metrics;
 
-pub use answer::{RequestId, SetAside, keep_bounds};
+pub use answer::{RequestId, SetAside, check_bounds, keep_bounds};
 pub use arrivals::network;
 pub use body::BodyFault;
 pub use connection::{Connection, Connections};

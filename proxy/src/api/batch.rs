@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     edge::{Admitted, Arrival, Principal},
-    limit::take_messages,
+    limit::{take_messages, take_up},
     routes::Edge,
 };
 
@@ -56,7 +56,10 @@ pub(crate) async fn submit_batch(
     Extension(arrival): Extension<Arrival>,
     request: Request,
 ) -> Response {
-    let (head, body) = request.into_parts();
+    let (head, body) = match take_up(&edge, &arrival, request).await {
+        Ok(request) => request.into_parts(),
+        Err(refused) => return refused,
+    };
     let (format, key) = match check_head(&edge, &head.headers) {
         Ok(checked) => checked,
         Err(problem) if body.is_end_stream() => return refuse(problem, &arrival),

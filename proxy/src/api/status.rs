@@ -32,7 +32,8 @@ pub(crate) async fn status(
     let Some(message_id) = id.ok().and_then(|Path(text)| message_id(&text)) else {
         return refuse(not_found(), &arrival);
     };
-    let found = edge.forward.status(&StatusRequest { client_id: principal.client_id, message_id }).await;
+    let found =
+        edge.forward.status(&StatusRequest { client_id: principal.client_id.clone(), message_id }).await;
     // Again: the answer took its time.
     if let Err(problem) = authorize_again(&edge, &connection) {
         return refuse_early(problem, &arrival);

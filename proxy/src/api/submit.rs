@@ -29,6 +29,7 @@ use super::{Message, body, idempotency_key, parse_message, refuse, refuse_early}
 use crate::{
     edge::{Arrival, Principal},
     forward::Submitted,
+    limit::take_up,
     routes::Edge,
 };
 
@@ -49,7 +50,10 @@ pub(crate) async fn submit(
     Extension(arrival): Extension<Arrival>,
     request: Request,
 ) -> Response {
-    let (head, body) = request.into_parts();
+    let (head, body) = match take_up(&edge, &arrival, request).await {
+        Ok(request) => request.into_parts(),
+        Err(refused) => return refused,
+    };
     let checked = body::check_headers(&head.headers, &[body::JSON], edge.message.body.0);
     let key = match checked.and_then(|_| idempotency_key::of_request(&head.headers)) {
         Ok(key) => key,

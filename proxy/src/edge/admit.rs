@@ -9,15 +9,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use axum::{
-    extract::{Extension, Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use shared::serve::{Connection, SetAside};
+use uuid::Uuid;
 
-use super::{Arrival, Principal, arrive::LastAnswer, instant};
+use super::{Principal, Refusal, arrive::LastAnswer, instant};
 use crate::routes::Edge;
 
 /// From so many seconds before the end on.
@@ -26,45 +23,39 @@ const EXPIRES: HeaderName = HeaderName::from_static("portcullis-certificate-expi
 
 /// The principal of an admitted request.
 #[derive(Debug, Clone)]
-pub struct Admitted(pub Principal);
+pub struct Admitted(pub Arc<Principal>);
 
-/// The layer.
-pub(crate) async fn admit(
-    State(edge): State<Arc<Edge>>,
-    Extension(connection): Extension<Arc<Connection>>,
-    Extension(arrival): Extension<Arrival>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let verdict = match edge.authorizer.authorize(&connection.peer) {
+/// Who asks, or why it is refused.
+pub(super) async fn admit(
+    edge: &Edge,
+    connection: &Connection,
+    set_aside: Option<&SetAside>,
+) -> Result<Arc<Principal>, Refusal> {
+    match edge.authorizer.authorize(&connection.peer) {
         // 503s are not their fault, and pass
         Err(refusal) if refusal.is_about_the_holder() => {
             // while this one waits, others may be let in
-            if let Some(set_aside) = request.extensions().get::<SetAside>() {
+            if let Some(set_aside) = set_aside {
                 set_aside.give_back();
             }
-            edge.refusals.slow(&edge.authorizer, &connection, refusal).await
+            edge.refusals.slow(&edge.authorizer, connection, refusal).await.map(Arc::new)
         }
-        verdict => verdict,
-    };
-    match verdict {
-        Ok(principal) => {
-            let expires = expires_soon(principal.ends_at);
-            let admitted = Admitted(principal);
-            request.extensions_mut().insert(admitted.clone());
-            let mut response = next.run(request).await;
-            response.extensions_mut().insert(admitted);
-            if let Some(expires) = expires {
-                response.headers_mut().insert(EXPIRES, expires);
-            }
-            response
-        }
-        Err(refusal) => {
-            let problem = refusal.to_problem(&connection.peer.certificate.fingerprint);
-            let mut response = problem.of_request(arrival.request_id).into_response();
-            response.extensions_mut().insert(LastAnswer);
-            response
-        }
+        verdict => verdict.map(Arc::new),
+    }
+}
+
+/// The answer to whoever is refused; the connection ends with it.
+pub(super) fn refused(refusal: Refusal, connection: &Connection, request_id: Uuid) -> Response {
+    let problem = refusal.to_problem(&connection.peer.certificate.fingerprint);
+    let mut response = problem.of_request(request_id).into_response();
+    response.extensions_mut().insert(LastAnswer);
+    response
+}
+
+/// Tells a client of the last days of its certificate.
+pub(super) fn tell_the_end(principal: &Principal, headers: &mut HeaderMap) {
+    if let Some(expires) = expires_soon(principal.ends_at) {
+        headers.insert(EXPIRES, expires);
     }
 }
 

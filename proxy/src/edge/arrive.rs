@@ -1,6 +1,7 @@
-//! The outermost layer: takes a request up under its id, and when it is answered counts, logs and notes it for the report.
+//! The two ends of a request: it is taken up under its id, and when it is answered counted, logged and noted for the
+//! report.
 //!
-//! It also ends the connection after an answer that asks for it: a refused certificate's, or one given
+//! The latter also ends the connection after an answer that asks for it: a refused certificate's, or one given
 //! with the body unread.
 
 use std::{
@@ -9,21 +10,20 @@ use std::{
 };
 
 use axum::{
-    extract::{Extension, MatchedPath, Request, State},
-    middleware::Next,
+    extract::{MatchedPath, Request},
     response::Response,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use shared::{
     identity::Name,
-    serve::{Connection, RequestId, SetAside, Stages},
+    serve::{Connection, SetAside, Stages},
     traces::{SpanKind, TraceParent, TraceSpan},
     wire::Code,
 };
 use tracing::info;
 use uuid::Uuid;
 
-use super::Admitted;
+use super::Principal;
 use crate::routes::Edge;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,71 +41,102 @@ pub struct Arrival {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LastAnswer;
 
-/// The layer.
-pub(crate) async fn arrive(
-    State(edge): State<Arc<Edge>>,
-    Extension(connection): Extension<Arc<Connection>>,
-    Extension(RequestId(request_id)): Extension<RequestId>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let began = Instant::now();
-    let (method, version) = (request.method().clone(), request.version());
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    let path = path.as_ref().map_or("(none)", MatchedPath::as_str);
-    let set_aside = request.extensions().get::<SetAside>().cloned();
-    let caller = traceparent(request.headers());
-    let mut span = begin_span(&edge, &method, path, caller);
-    let traceparent = span.as_ref().map(TraceSpan::context).or(caller);
-    request.extensions_mut().insert(Arrival { request_id, traceparent });
+/// What is kept of a request until it is answered.
+pub(super) struct Arrived {
+    began: Instant,
+    request_id: Uuid,
+    method: Method,
+    version: Version,
+    path: Option<MatchedPath>,
+    set_aside: Option<SetAside>,
+    caller: Option<TraceParent>,
+    span: Option<TraceSpan>,
+}
 
-    let mut response = next.run(request).await;
+impl Arrived {
+    /// A request's head is in.
+    pub(super) fn now(edge: &Edge, request_id: Uuid, request: &Request) -> Self {
+        let began = Instant::now();
+        let method = request.method().clone();
+        let path = request.extensions().get::<MatchedPath>().cloned();
+        let caller = traceparent(request.headers());
+        let span = begin_span(edge, &method, words(path.as_ref()), caller);
+        let set_aside = request.extensions().get().cloned();
+        Self { began, request_id, method, version: request.version(), path, set_aside, caller, span }
+    }
 
-    if let Ok(value) =
-        HeaderValue::from_str(request_id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-    {
-        response.headers_mut().insert(REQUEST_ID, value);
+    /// What others know the request by.
+    pub(super) fn arrival(&self) -> Arrival {
+        let traceparent = self.span.as_ref().map(TraceSpan::context).or(self.caller);
+        Arrival { request_id: self.request_id, traceparent }
     }
-    if response.extensions().get::<LastAnswer>().is_some() {
-        if version <= Version::HTTP_11 {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+
+    /// The memory that is set aside for its body.
+    pub(super) const fn set_aside(&self) -> Option<&SetAside> {
+        self.set_aside.as_ref()
+    }
+
+    /// Its answer's head is ready.
+    pub(super) fn answered(
+        self,
+        edge: &Edge,
+        connection: &Connection,
+        admitted: Option<&Arc<Principal>>,
+        mut response: Response,
+    ) -> Response {
+        let Self { began, request_id, method, version, path, set_aside, mut span, .. } = self;
+        let path = words(path.as_ref());
+        if let Ok(value) =
+            HeaderValue::from_str(request_id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+        {
+            response.headers_mut().insert(REQUEST_ID, value);
         }
-        connection.close();
-    }
-    let code = response.extensions().get::<Code>().copied();
-    let fingerprint = connection.peer.certificate.fingerprint;
-    let admitted = response.extensions().get::<Admitted>().map(|one| &one.0.client_id);
-    match (code.filter(|code| refuses_the_holder(*code)), admitted) {
-        (Some(code), _) => {
-            edge.activity.refused(fingerprint, edge.authorizer.client_of(&fingerprint), code);
+        if response.extensions().get::<LastAnswer>().is_some() {
+            if version <= Version::HTTP_11 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            connection.close();
         }
-        (None, Some(client_id)) => edge.activity.admitted(fingerprint, client_id),
-        (None, None) => {}
+        let code = response.extensions().get::<Code>().copied();
+        let fingerprint = connection.peer.certificate.fingerprint;
+        let admitted = admitted.map(|one| &one.client_id);
+        match (code.filter(|code| refuses_the_holder(*code)), admitted) {
+            (Some(code), _) => {
+                edge.activity.refused(fingerprint, edge.authorizer.client_of(&fingerprint), code);
+            }
+            (None, Some(client_id)) => edge.activity.admitted(fingerprint, client_id),
+            (None, None) => {}
+        }
+        let elapsed = began.elapsed();
+        let stages = set_aside.as_ref().map(SetAside::stages).unwrap_or_default();
+        if let Some(span) = &mut span {
+            describe(span, request_id, admitted, response.status(), code, stages);
+        }
+        edge.metrics.answered(path, response.status(), code, elapsed);
+        info!(
+            target: "access",
+            %request_id,
+            client_id = admitted.map(Name::as_str),
+            %fingerprint,
+            remote = %connection.remote,
+            %method,
+            path,
+            status = response.status().as_u16(),
+            code = code.map(Code::as_str),
+            bytes = stages.bytes,
+            receive_seconds = stages.receive.as_ref().map(Duration::as_secs_f64),
+            wait_seconds = stages.wait.as_ref().map(Duration::as_secs_f64),
+            store_seconds = stages.store.as_ref().map(Duration::as_secs_f64),
+            seconds = elapsed.as_secs_f64(),
+            "request"
+        );
+        response
     }
-    let elapsed = began.elapsed();
-    let stages = set_aside.as_ref().map(SetAside::stages).unwrap_or_default();
-    if let Some(span) = &mut span {
-        describe(span, request_id, admitted, response.status(), code, stages);
-    }
-    edge.metrics.answered(path, response.status(), code, elapsed);
-    info!(
-        target: "access",
-        %request_id,
-        client_id = admitted.map(Name::as_str),
-        %fingerprint,
-        remote = %connection.remote,
-        %method,
-        path,
-        status = response.status().as_u16(),
-        code = code.map(Code::as_str),
-        bytes = stages.bytes,
-        receive_seconds = stages.receive.as_ref().map(Duration::as_secs_f64),
-        wait_seconds = stages.wait.as_ref().map(Duration::as_secs_f64),
-        store_seconds = stages.store.as_ref().map(Duration::as_secs_f64),
-        seconds = elapsed.as_secs_f64(),
-        "request"
-    );
-    response
+}
+
+/// A route as it is written in the table of routes; what matches none has one word, whatever was asked for.
+fn words(path: Option<&MatchedPath>) -> &str {
+    path.map_or("(none)", MatchedPath::as_str)
 }
 
 /// Whether a code is about the certificate, so that the main server hears of it.

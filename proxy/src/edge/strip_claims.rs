@@ -4,8 +4,7 @@
 //! headers would be forwarded anyway, for the second hop carries no client header; they are removed so
 //! that no handler, now or later, can be tempted to read one.
 
-use axum::{extract::Request, middleware::Next, response::Response};
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 /// Prefixes and names by which proxies tell each other who a client is (RFC 9440; Envoy, nginx, ALB, …).
 const CLAIMS: [&str; 7] = [
@@ -18,14 +17,12 @@ const CLAIMS: [&str; 7] = [
     "x-spiffe-",
 ];
 
-/// The layer.
-pub(crate) async fn strip_claims(mut request: Request, next: Next) -> Response {
-    let headers = request.headers_mut();
+/// See above.
+pub(super) fn strip_claims(headers: &mut HeaderMap) {
     let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
     for name in claims {
         headers.remove(name);
     }
-    next.run(request).await
 }
 
 fn is_claim(name: &HeaderName) -> bool {

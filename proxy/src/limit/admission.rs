@@ -13,11 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use axum::{
-    extract::{Extension, Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::{extract::Request, response::Response};
 use shared::wire::{Code, Problem};
 
 use super::{bucket::Limit, drain::drain};
@@ -101,17 +97,12 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The layer of the routes that take messages.
-pub(crate) async fn shed(
-    State(edge): State<Arc<Edge>>,
-    Extension(arrival): Extension<Arrival>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Err(wait) = edge.admission.take(Instant::now()) else { return next.run(request).await };
+/// What the handlers that take messages begin with: the request again, or the answer if there is no room for it.
+pub(crate) async fn take_up(edge: &Edge, arrival: &Arrival, request: Request) -> Result<Request, Response> {
+    let Err(wait) = edge.admission.take(Instant::now()) else { return Ok(request) };
     edge.metrics.shed(Shed::Cap);
     let problem = beyond(wait);
-    if drain(request).await { refuse(problem, &arrival) } else { refuse_early(problem, &arrival) }
+    Err(if drain(request).await { refuse(problem, arrival) } else { refuse_early(problem, arrival) })
 }
 
 /// The answer to what is beyond the cap.

@@ -1,4 +1,4 @@
-//! Holds each client to its rate: the layer after admission.
+//! Holds each client to its rate, after its admission.
 //!
 //! In: a request of an admitted client, decided about when its head is in. Out: the answer with what is left, if the
 //! client has a limit. Refused: 429 with when to come back; a small body is read and thrown away, so that the
@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     body::{Body, Bytes, HttpBody as _},
-    extract::{Extension, Request, State},
+    extract::Request,
     middleware::Next,
     response::Response,
 };
@@ -26,20 +26,20 @@ use super::{
 };
 use crate::{
     api::{refuse, refuse_early},
-    edge::{Admitted, Arrival, Principal},
+    edge::{Arrival, Principal},
     metrics::Shed,
     routes::Edge,
 };
 
-/// The layer.
+/// Passes a request on if its client may make it, and tells what is left.
 pub(crate) async fn keep_to_rate(
-    State(edge): State<Arc<Edge>>,
-    Extension(Admitted(principal)): Extension<Admitted>,
-    Extension(arrival): Extension<Arrival>,
+    edge: &Edge,
+    principal: &Principal,
+    arrival: &Arrival,
     request: Request,
     next: Next,
 ) -> Response {
-    let rates = edge.rates.of(&principal);
+    let rates = edge.rates.of(principal);
     if rates.requests.is_none() && rates.bytes.is_none() {
         return next.run(request).await;
     }
@@ -57,7 +57,7 @@ pub(crate) async fn keep_to_rate(
         Err(exceeded) => {
             edge.metrics.rate_limited(exceeded.policies);
             let problem = Problem::from(exceeded);
-            if drain(request).await { refuse(problem, &arrival) } else { refuse_early(problem, &arrival) }
+            if drain(request).await { refuse(problem, arrival) } else { refuse_early(problem, arrival) }
         }
     };
     headers::tell(response.headers_mut(), rates, edge.rates.left(client, rates, Instant::now()));

@@ -1,7 +1,7 @@
 //! One request, from its head to the end of its answer: it has an id, memory, and counts as being answered until the
 //! last byte of its answer was handed to the connection.
 //!
-//! In: what hyper parsed. Out: what the router answers, and what it left of the body. Refused, by [`keep_bounds`]:
+//! In: what hyper parsed. Out: what the router answers, and what it left of the body. Refused, by [`keep_bounds`] or [`check_bounds`]:
 //! heads beyond the bounds or with two readings, a connection too many, a request that there is no memory for.
 
 use std::{
@@ -101,9 +101,22 @@ pub async fn keep_bounds(
     request: axum::extract::Request,
     next: Next,
 ) -> Response {
+    match check_bounds(&connection, id, request) {
+        Ok(request) => next.run(request).await,
+        Err(refused) => refused,
+    }
+}
+
+/// The same for a router that has a layer of its own: the request again, or the answer that refuses it.
+#[expect(clippy::result_large_err, reason = "both are what the caller passes on by value anyway")]
+pub fn check_bounds(
+    connection: &Connection,
+    id: Uuid,
+    request: axum::extract::Request,
+) -> Result<axum::extract::Request, Response> {
     let (head, body) = request.into_parts();
-    let Err(Breach { bound, problem }) = check(&connection, &head) else {
-        return next.run(Request::from_parts(head, body)).await;
+    let Err(Breach { bound, problem }) = check(connection, &head) else {
+        return Ok(Request::from_parts(head, body));
     };
     connection.reached(bound);
     let mut response = problem.of_request(id).into_response();
@@ -114,7 +127,7 @@ pub async fn keep_bounds(
         }
         connection.close();
     }
-    response
+    Err(response)
 }
 
 fn check(connection: &Connection, head: &http::request::Parts) -> Result<(), Breach> {
