@@ -8,17 +8,22 @@
 //! serve     how a connection lives: accepted, timed, closed
 //! wire      what travels on it
 //! ---
-//! config, telemetry, traces, openapi, management, shutdown, reload, service_manager, process: how a process starts, shows
-//!     itself, changes and stops
+//! background, config, telemetry, traces, openapi, management, shutdown, reload, service_manager, process: how a process
+//!     starts, shows itself, changes and stops
 //! ```
 //!
 //! Never here: SQL, routes of the product, policy.
+
+/// Of every process: see `mimalloc` in the root Cargo.toml.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub mod identity;
 pub mod tls;
 pub mod serve;
 pub mod wire;
 
+pub mod background;
 pub mod config;
 pub mod telemetry;
 pub mod traces;

@@ -1,7 +1,7 @@
 //! The lists in force, and how a new one comes into force.
 //!
 //! In: lists as bytes, from any source, one at a time. Out: the current [`Crls`], swapped in whole; logs at each
-//! change of state, metrics, the detail of `/readyz`. Reading and verifying happens on a thread of its own: a
+//! change of state, metrics, the detail of `/readyz`. Reading and verifying happens in the background: a
 //! list of a million entries takes a second, in which every request is answered from the old one.
 
 use std::{
@@ -13,7 +13,6 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use prometheus_client::registry::Registry;
 use rustls_pki_types::{CertificateRevocationListDer, UnixTime, pem::PemObject};
-use tokio::task::spawn_blocking;
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -26,6 +25,7 @@ use super::{
     urls::Urls,
 };
 use crate::{
+    background::in_background,
     identity::Certificate,
     management::{CheckResult, Checked},
     tls::{BundleKind, Peer, TlsFileError, TrustBundle},
@@ -154,7 +154,7 @@ impl RevocationLists {
     pub(super) async fn offer(self: &Arc<Self>, origin: Origin, bytes: Vec<u8>) -> Result<(), CrlFault> {
         let turn = self.turn.clone().lock_owned().await;
         let lists = self.clone();
-        let loading = spawn_blocking(move || {
+        let loading = in_background(move || {
             let _turn = turn;
             let outcome = lists.load(&origin, &bytes);
             lists.record(origin, &outcome);
