@@ -62,7 +62,8 @@ impl Shutdown {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let hard = self.hard.clone();
+        // on the heap by itself: inside of two futures more it would be there twice
+        let (hard, task) = (self.hard.clone(), Box::pin(task));
         self.tasks.spawn(async move {
             hard.run_until_cancelled(task).await;
         });

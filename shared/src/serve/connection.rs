@@ -19,7 +19,7 @@ use super::{
     DoorMetrics, Limits,
     activity::{Activity, InFlight, Phase},
     memory::{Held, Memory, Share},
-    metrics::Bound,
+    metrics::{Bound, Open},
 };
 use crate::{
     identity::Fingerprint,
@@ -141,6 +141,11 @@ impl Connection {
 
     pub(super) fn hold_nothing(&self) -> Held {
         self.rules.memory.hold_nothing(&self.share)
+    }
+
+    /// Counts it as put aside for as long as the guard is kept.
+    pub(super) fn parked(&self) -> Open {
+        self.rules.metrics.parked(self.rules.door)
     }
 
     /// Counts a bound that its peer reached.

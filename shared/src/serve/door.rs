@@ -169,8 +169,10 @@ impl Door {
         if let Err(error) = socket.set_nodelay(true) {
             debug!(door = self.name, %remote, %error, "cannot set TCP_NODELAY");
         }
+        // on the heap, so that what a handshake needs is not kept for as long as the connection
+        let shaking = Box::pin(self.shake_hands_in_turn(socket, remote, &rules.limits));
         let shaken = tokio::select! {
-            shaken = self.shake_hands_in_turn(socket, remote, &rules.limits) => shaken,
+            shaken = shaking => shaken,
             () = arrival.dropped() => {
                 self.count_failure("crowded_out", NO_ALERT);
                 return;

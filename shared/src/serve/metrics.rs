@@ -117,6 +117,7 @@ type Told = HashMap<(&'static str, Bound), (Instant, u64)>;
 #[derive(Debug, Clone)]
 pub struct DoorMetrics {
     connections: Family<DoorLabel, Gauge>,
+    parked: Family<DoorLabel, Gauge>,
     pub(super) accepted: Family<DoorLabel, Counter>,
     pub(super) handshake_failures: Family<HandshakeFailure, Counter>,
     handshakes: Family<Handshake, Histogram, fn() -> Histogram>,
@@ -124,7 +125,7 @@ pub struct DoorMetrics {
     told: Arc<Mutex<Told>>,
 }
 
-/// Counts an open connection for as long as this is kept: a handler that panics takes it along.
+/// Counts a connection, as open or as put aside, for as long as this is kept: a handler that panics takes it along.
 pub(super) struct Open(Gauge);
 
 impl Drop for Open {
@@ -139,6 +140,7 @@ impl Default for DoorMetrics {
         let handshake: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
         Self {
             connections: Family::default(),
+            parked: Family::default(),
             accepted: Family::default(),
             handshake_failures: Family::default(),
             handshakes: Family::new_with_constructor(handshake),
@@ -155,6 +157,8 @@ impl DoorMetrics {
         let metrics = Self::default();
         let prefix = registry.sub_registry_with_prefix("portcullis");
         prefix.register("connections", "Open connections", metrics.connections.clone());
+        let help = "Open connections that are idle and were put aside";
+        prefix.register("connections_parked", help, metrics.parked.clone());
         prefix.register("connections_accepted", "Accepted connections", metrics.accepted.clone());
         let failures = metrics.handshake_failures.clone();
         prefix.register("handshake_failures", "TLS handshakes that failed, by reason and alert", failures);
@@ -175,6 +179,13 @@ impl DoorMetrics {
     /// Counts a connection as open.
     pub(super) fn opened(&self, door: &'static str) -> Open {
         let gauge = self.connections.get_or_create_owned(&DoorLabel { door });
+        gauge.inc();
+        Open(gauge)
+    }
+
+    /// Counts a connection as put aside.
+    pub(super) fn parked(&self, door: &'static str) -> Open {
+        let gauge = self.parked.get_or_create_owned(&DoorLabel { door });
         gauge.inc();
         Open(gauge)
     }

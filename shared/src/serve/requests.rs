@@ -1,6 +1,7 @@
 //! HTTP on one connection, from its first byte to its polite end; hyper is the only parser.
 //!
-//! In: a stream whose peer is believed. Out: requests, answered by the router. hyper's own bounds stand above ours
+//! In: a stream whose peer is believed. Out: requests, answered by the router. A connection that is idle is put aside,
+//! without hyper, until its peer sends something (`park`). hyper's own bounds stand above ours
 //! where it can answer only with an empty body, so that ours, which say why, are reached first.
 
 use std::{convert::Infallible, error::Error, future::Future, pin::pin, sync::Arc};
@@ -17,7 +18,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use super::{Connection, Limits, answer::answer, linger::linger, metrics::Bound, stream::TimedStream};
+use super::{
+    Connection, Limits,
+    answer::answer,
+    linger::linger,
+    metrics::Bound,
+    park::park,
+    stream::{Returned, TimedStream},
+};
 use crate::shutdown::Shutdown;
 
 /// How far hyper's bounds on heads stand above ours.
@@ -31,13 +39,33 @@ const ANSWER_BUFFER: usize = 64 * 1024;
 
 /// Serves until the peer, a bound, or [`Connection::close`] ends it.
 pub(super) async fn serve_requests(
-    stream: TlsStream<TcpStream>,
+    mut stream: TlsStream<TcpStream>,
     connection: &Arc<Connection>,
     router: Router,
     shutdown: &Shutdown,
 ) {
     // The version is what ALPN agreed on; sniffing it would wait without a deadline.
     let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    loop {
+        // on the heap, so that a connection that is put aside does not keep it
+        let serving = Box::pin(serve_stream(stream, connection, router.clone(), shutdown, multiplexed));
+        let Some(Returned { stream: returned, parked }) = serving.await else { return };
+        if !parked {
+            return linger(returned.into_inner().0, connection.limits().linger.0).await;
+        }
+        let Some(resumed) = park(returned, connection).await else { return };
+        stream = resumed;
+    }
+}
+
+/// Serves until it ends, or is put aside for being idle; answers the stream, unless the peer closed it.
+async fn serve_stream(
+    stream: TlsStream<TcpStream>,
+    connection: &Arc<Connection>,
+    router: Router,
+    shutdown: &Shutdown,
+    multiplexed: bool,
+) -> Option<Returned> {
     let (stream, returned) = TimedStream::new(stream, connection.clone(), multiplexed);
     let (of_requests, of_bodies) = (connection.clone(), shutdown.clone());
     let limits = connection.limits();
@@ -74,16 +102,17 @@ pub(super) async fn serve_requests(
             }
         }
     };
-    if let Err(error) = result {
+    // hyper's future was dropped with its block above, which returned the socket.
+    let returned = returned.await.ok();
+    if let Err(error) = result
+        && returned.as_ref().is_none_or(|returned| !returned.parked)
+    {
         if given_up(&error) {
             connection.reached(Bound::Http2);
         }
         debug!(remote = %connection.remote, %error, cause = ?error.source(), "connection ended");
     }
-    // hyper's future was dropped with its block above, which returned the socket.
-    if let Ok(stream) = returned.await {
-        linger(stream.into_inner().0, linger_for).await;
-    }
+    returned
 }
 
 fn http1_builder(limits: &Limits) -> http1::Builder {

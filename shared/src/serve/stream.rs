@@ -3,7 +3,7 @@
 //! hyper's own header timer also ends idle keep-alive connections, and it has none for HTTP/2 or for a
 //! peer that does not read. Here: a deadline for a head that has begun, another for idling, patience for
 //! writing, and for answers that the peer opens no window for. One timer serves all of them and is re-armed only when it fires or must fire earlier, so a
-//! request on a busy connection costs no timer at all. HTTP/2 frames are counted on their way in, and what hyper
+//! request on a busy connection costs no timer at all. An idle HTTP/1.1 connection is put aside (`park`). HTTP/2 frames are counted on their way in, and what hyper
 //! answers by itself is made a problem on its way out. On drop the socket goes back to whoever lingers.
 
 use std::{
@@ -23,7 +23,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::{
-    activity::Phase, connection::Connection, frames::Frames, metrics::Bound, own_answer::OwnAnswers,
+    activity::Phase, connection::Connection, frames::Frames, metrics::Bound, own_answer::OwnAnswers, park,
     patience::Patience,
 };
 
@@ -33,10 +33,31 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// How long it may go on at all: longer than any answer that is due to somebody who is refused.
 const CLOSING_BUSY: Duration = Duration::from_mins(1);
 
+/// A stream that hyper let go of.
+pub(super) struct Returned {
+    pub(super) stream: TlsStream<TcpStream>,
+    /// It is only put aside, until its peer sends something.
+    pub(super) parked: bool,
+}
+
+/// What is to be done when a deadline is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// A bound was reached.
+    Bound(Bound),
+    /// It was closing, and should be over.
+    Closing,
+    /// It has been idle for long enough to be put aside.
+    Park,
+}
+
 /// A TLS stream with bounds.
 pub(super) struct TimedStream {
     stream: Option<TlsStream<TcpStream>>,
-    returned: Option<oneshot::Sender<TlsStream<TcpStream>>>,
+    returned: Option<oneshot::Sender<Returned>>,
+    parked: bool,
+    /// Put aside before, it is for a while not put aside again.
+    begun: Instant,
     connection: Arc<Connection>,
     /// HTTP/2 only.
     frames: Option<Frames>,
@@ -55,12 +76,14 @@ impl TimedStream {
         stream: TlsStream<TcpStream>,
         connection: Arc<Connection>,
         multiplexed: bool,
-    ) -> (Self, oneshot::Receiver<TlsStream<TcpStream>>) {
+    ) -> (Self, oneshot::Receiver<Returned>) {
         let (sender, receiver) = oneshot::channel();
         let limits = connection.limits();
         let timed = Self {
             stream: Some(stream),
             returned: Some(sender),
+            parked: false,
+            begun: Instant::now(),
             frames: multiplexed.then(|| Frames::new(limits.idle_frames)),
             head: None,
             writing: Patience::new(limits.write.0, limits.least_rate.0),
@@ -76,21 +99,34 @@ impl TimedStream {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// When reading must have led somewhere, and which bound that is; none for one that is closing anyway.
-    fn read_deadline(&self) -> Option<(Instant, Option<Bound>)> {
+    /// When reading must have led somewhere, and what is to be done then.
+    fn read_deadline(&self) -> Option<(Instant, Due)> {
         let (phase, limits) = (self.connection.phase(), self.connection.limits());
         if let Some(asked) = self.closing_since {
             let Phase::Waiting { since, .. } = phase else {
-                return (!self.connection.is_retired()).then_some((asked + CLOSING_BUSY, None));
+                return (!self.connection.is_retired()).then_some((asked + CLOSING_BUSY, Due::Closing));
             };
-            return Some((asked.max(since) + CLOSING, None));
+            return Some((asked.max(since) + CLOSING, Due::Closing));
         }
         let Phase::Waiting { since, requests } = phase else { return None };
         Some(match self.head {
-            Some((head, before)) if before == requests => (head + limits.head.0, Some(Bound::Head)),
-            _ if requests == 0 => (since + limits.head.0, Some(Bound::Head)),
-            _ => (since + limits.idle.0, Some(Bound::Idle)),
+            Some((head, before)) if before == requests => (head + limits.head.0, Due::Bound(Bound::Head)),
+            _ if requests == 0 => (since + limits.head.0, Due::Bound(Bound::Head)),
+            _ => {
+                let (park, idle) = (since.max(self.begun) + park::AFTER, since + limits.idle.0);
+                if park < idle && self.may_be_parked() {
+                    (park, Due::Park)
+                } else {
+                    (idle, Due::Bound(Bound::Idle))
+                }
+            }
         })
+    }
+
+    /// Whether nothing would be lost with hyper's buffers. In HTTP/2 its state is more than buffers.
+    fn may_be_parked(&self) -> bool {
+        let unsent = || self.stream.as_ref().is_none_or(|stream| stream.get_ref().1.wants_write());
+        self.frames.is_none() && self.writing.deadline().is_none() && !unsent()
     }
 
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -99,9 +135,9 @@ impl TimedStream {
                 self.closing_since.get_or_insert_with(Instant::now);
             }
             let untaken = [self.writing.deadline(), self.connection.untaken_at()].into_iter().flatten();
-            let write = untaken.min().map(|deadline| (deadline, Some(Bound::Write)));
+            let write = untaken.min().map(|deadline| (deadline, Due::Bound(Bound::Write)));
             let earliest = [self.read_deadline(), write].into_iter().flatten().min_by_key(|(at, _)| *at);
-            let Some((deadline, bound)) = earliest else { return Poll::Pending };
+            let Some((deadline, due)) = earliest else { return Poll::Pending };
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
             if timer.deadline() > deadline.into() {
                 timer.as_mut().reset(deadline.into());
@@ -111,11 +147,18 @@ impl TimedStream {
                 timer.as_mut().reset(deadline.into());
                 continue;
             }
-            if let Some(bound) = bound {
-                self.connection.reached(bound);
-            }
-            if bound != Some(Bound::Idle) {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            match due {
+                Due::Bound(Bound::Idle) => self.connection.reached(Bound::Idle),
+                Due::Bound(bound) => {
+                    self.connection.reached(bound);
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                Due::Closing => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                Due::Park => {
+                    // the error makes hyper let go of the stream
+                    self.parked = true;
+                    return Poll::Ready(Err(io::Error::other("idle: put aside")));
+                }
             }
             // Politely: HTTP/2 gets its GOAWAY. Should that not end it, the next deadline does.
             self.connection.close();
@@ -224,6 +267,10 @@ impl AsyncWrite for TimedStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper says goodbye to what it believes to be broken, and its peer is to notice nothing
+        if self.parked {
+            return Poll::Ready(Ok(()));
+        }
         let closed = self.stream()?.poll_shutdown(cx);
         self.timed_write(cx, closed, |()| 0)
     }
@@ -233,7 +280,7 @@ impl Drop for TimedStream {
     fn drop(&mut self) {
         if let (Some(stream), Some(returned)) = (self.stream.take(), self.returned.take()) {
             // Nobody waits for it at a hard stop: then it is simply closed.
-            let _ = returned.send(stream);
+            let _ = returned.send(Returned { stream, parked: self.parked });
         }
     }
 }

@@ -5,6 +5,7 @@
 mod support;
 mod distort;
 
+mod parked;
 mod paths;
 mod bundles;
 mod name_constraints;
