@@ -15,6 +15,7 @@ mod connection;
 mod door;
 mod handshake;
 mod requests;
+mod park;
 mod patience;
 mod frames;
 mod own_answer;
