@@ -1,5 +1,7 @@
 //! What an idle connection holds in the proxy's memory.
 
+use std::{thread::sleep, time::Duration};
+
 use anyhow::Context as _;
 
 use crate::{
@@ -11,6 +13,8 @@ use crate::{
 
 const CONNECTIONS: usize = 5000;
 const BEFORE: usize = 50;
+/// A connection is idle when nothing was asked on it for a while; the proxy then puts it aside.
+const SETTLED: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct Idle;
@@ -44,8 +48,10 @@ impl Figure for Idle {
         };
         // what the first connections bring once is not theirs
         let mut few = hold(BEFORE)?;
+        sleep(SETTLED);
         let before = resident_kib(pid)?;
         let mut many = hold(CONNECTIONS)?;
+        sleep(SETTLED);
         let after = resident_kib(pid)?;
         for running in [&mut few, &mut many] {
             running.let_go();
