@@ -42,9 +42,8 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     let certificates = certificates.watched(config.tls.expiry_warning.0, &mut registry, &shutdown);
 
     let files = keep_reading(&config, files, &api, patience, &mut registry, &shutdown)?;
-    let readiness = readiness(&config, &api, &sink)
-        .check_with("files", files)
-        .check_with("certificates", certificates);
+    let readiness =
+        readiness(&config, &api, &sink).check_with("files", files).check_with("certificates", certificates);
     let readiness = Arc::new(readiness);
     management::spawn(listeners.take("management")?, readiness.clone(), registry, &shutdown);
     service_manager::ready_when(readiness, &shutdown);
