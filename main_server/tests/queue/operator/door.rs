@@ -82,7 +82,7 @@ impl Door {
         let life = process.stdin.take().unwrap();
         eventually(|| async { bound.exists() }).await;
         let bound: Value = serde_json::from_slice(&fs::read(&bound).unwrap()).unwrap();
-        let port = bound["worker door"].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
+        let port = bound["worker_door"].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
         let address = format!("https://localhost:{port}");
         Self { queue, url: database, authority, folder, address, process, life }
     }
