@@ -62,7 +62,7 @@ async fn a_parked_connection_answers_its_next_request_and_is_parked_again() {
 async fn a_parked_connection_of_a_certificate_that_is_refused_by_now_is_closed_at_once() {
     let door = OpenDoor::open(Handshake::Explain, Limits::default()).await;
     let mut stream = parked(&door).await;
-    assert_eq!(door.connections.close_where(|connection| connection.has_been_used()), 1);
+    assert_eq!(door.connections.close_where(shared::serve::Connection::has_been_used), 1);
     // with a close_notify, which is what an end without an error means
     assert_eq!(timeout(NEVER, stream.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
 }
