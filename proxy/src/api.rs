@@ -11,6 +11,9 @@ mod status;
 mod whoami;
 mod health;
 mod openapi;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod claims;
 
 use axum::response::{IntoResponse as _, Response};
 use shared::wire::Problem;

@@ -9,6 +9,8 @@ mod places;
 mod split;
 mod items;
 mod answer;
+#[cfg(any(test, fuzzing))]
+pub(super) mod claims;
 
 use std::sync::Arc;
 

@@ -15,6 +15,11 @@ use serde_json::value::RawValue;
 #[derive(Debug)]
 pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
 
+/// A name out of a body as a refusal shows it, which is no echo of what was sent: shortened.
+pub(super) fn shown(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 

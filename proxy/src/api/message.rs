@@ -6,7 +6,11 @@
 use serde_json::{error::Category, value::RawValue};
 use shared::wire::{Code, Problem};
 
-use super::{idempotency_key::is_key, members::Members, metadata};
+use super::{
+    idempotency_key::is_key,
+    members::{Members, shown},
+    metadata,
+};
 use crate::config::MessageLimits;
 
 /// Members that the API reserves and this server does not offer yet.
@@ -150,8 +154,7 @@ fn invalid(name: &str, text: &str) -> Problem {
 
 /// Names the member, as a JSON Pointer (RFC 6901) too.
 fn problem(code: Code, name: &str, text: &str) -> Problem {
-    // A name out of the body is shown shortened: the answer is no echo of what was sent.
-    let shown: String = name.chars().take(64).collect();
+    let shown = shown(name);
     let pointer = format!("/{}", shown.replace('~', "~0").replace('/', "~1"));
     Problem::new(code, format!("{shown:?} {text}")).with("field", pointer)
 }

@@ -8,6 +8,8 @@ use std::{collections::HashSet, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::members::shown;
+
 /// Deeper than any sensible metadata, and shallow enough for every reader down the road.
 const MAX_DEPTH: usize = 32;
 
@@ -73,7 +75,7 @@ impl<'de> Visitor<'de> for Checked {
         let mut names = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
             if names.contains(&name) {
-                return Err(A::Error::custom(format_args!("the name {name:?} stands twice")));
+                return Err(A::Error::custom(format_args!("the name {:?} stands twice", shown(&name))));
             }
             names.insert(name);
             map.next_value_seed(inner)?;

@@ -56,7 +56,41 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+
+    proptest! {
+        /// Steps: so many milliseconds later, so many batches come back and so many messages wait.
+        #[test]
+        fn whatever_happens_a_batch_leaves_soon_and_no_more_are_on_the_way_than_may_be(
+            most in 1..8_usize, alone in 1..4_usize, steps in vec((0..40_u64, 0..3, 1..500_usize), 1..100),
+        ) {
+            let mut pace = Pace::new(most, alone);
+            let (mut now, mut largest) = (Instant::now(), 1);
+            for (millis, back, waiting) in steps {
+                now += Duration::from_millis(millis);
+                (0..back).for_each(|_| pace.back());
+                if pace.in_flight == 0 {
+                    prop_assert_eq!(pace.enough(now), Some(1), "nobody is on the way");
+                }
+                if pace.in_flight < most {
+                    prop_assert_eq!(pace.enough(now + LATE), Some(1), "what is on the way is late");
+                }
+                match pace.enough(now) {
+                    None => prop_assert_eq!(pace.in_flight, most),
+                    Some(enough) => {
+                        prop_assert!((1..=largest).contains(&enough), "{} wait for a batch of {}", largest, enough);
+                        if waiting >= enough {
+                            pace.left(waiting, now);
+                            largest = largest.max(waiting);
+                        }
+                    }
+                }
+                prop_assert!(pace.in_flight <= most);
+            }
+        }
+    }
 
     #[test]
     fn a_lone_message_leaves_at_once() {

@@ -114,7 +114,31 @@ pub(super) fn beyond(wait: Duration) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn never_more_is_let_in_than_the_burst_and_what_the_rate_brought(
+            per_second in 0.1..10_000.0, burst in 1..100_u32, steps in vec((0..2000_u64, 0..200), 1..30),
+        ) {
+            let begin = Instant::now();
+            let cap = cap(per_second, burst, begin);
+            let (mut millis, mut taken) = (0, 0.0);
+            for (step, asked) in steps {
+                millis += step;
+                let now = begin + Duration::from_millis(millis);
+                let refused = (0..asked).find_map(|_| cap.take(now).inspect(|()| taken += 1.0).err());
+                let brought = Duration::from_millis(millis).as_secs_f64() * per_second;
+                prop_assert!(taken <= f64::from(burst) + brought + 0.01, "{} taken, {} brought", taken, brought);
+                if let Some(wait) = refused {
+                    let other = Admission { sent_by: cap.sent_by.load(Relaxed).into(), ..self::cap(per_second, burst, begin) };
+                    prop_assert_eq!(other.take(now + wait), Ok(()), "whoever comes back when told gets in");
+                }
+            }
+        }
+    }
 
     const MILLI: Duration = Duration::from_millis(1);
 

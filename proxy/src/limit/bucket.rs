@@ -74,7 +74,43 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+
+    proptest! {
+        /// Steps: so many milliseconds later, or before, for threads do not agree on the time; as much is asked, in
+        /// parts of the burst.
+        #[test]
+        fn never_more_is_given_than_the_burst_and_what_the_rate_brought(
+            per_second in 0.01..10_000.0, burst in 1.0..1000.0,
+            steps in vec((-50..1000_i64, 0.0..1.0), 1..60),
+        ) {
+            let limit = Limit::new(per_second, burst, 1.0).unwrap();
+            let begin = Instant::now() + Duration::from_hours(1);
+            let mut bucket = Bucket::full(Some(limit), begin);
+            // after so many milliseconds, as much was taken
+            let (mut millis, mut taken) = (0_i64, vec![(0, 0.0)]);
+            for (step, part) in steps {
+                millis = (millis + step).max(0);
+                let (now, much) = (begin + Duration::from_millis(millis.unsigned_abs()), part * limit.burst);
+                if let Err(wait) = bucket.has(limit, much, now) {
+                    prop_assert!(wait <= limit.time_for(limit.burst), "{:?}", wait);
+                    continue;
+                }
+                bucket.take(limit, much, now);
+                let (latest, sum) = taken.last().copied().unwrap();
+                taken.push((latest.max(millis), sum + much));
+            }
+            for (number, (end, sum)) in taken.iter().enumerate() {
+                for (begin, before) in &taken[..number] {
+                    let brought = Duration::from_millis((end - begin).unsigned_abs()).as_secs_f64() * per_second;
+                    let given = sum - before;
+                    prop_assert!(given <= limit.burst + brought + 1e-3, "{} given, {} brought", given, brought);
+                }
+            }
+        }
+    }
 
     /// 10 a second, 20 at once.
     const LIMIT: Limit = Limit { per_second: 10.0, burst: 20.0 };

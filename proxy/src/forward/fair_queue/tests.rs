@@ -1,5 +1,6 @@
 //! Turns, bounds, company and patience, on a queue without a proxy around it.
 
+use proptest::{collection::vec, prelude::*};
 use shared::{identity::Fingerprint, wire::submit::SubmittedMessage};
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
@@ -176,4 +177,44 @@ async fn whoever_waited_too_long_is_told_so_although_no_batch_leaves() {
     assert_eq!(answer.await.unwrap().unwrap_err(), TooLate);
     queue.close();
     assert!(!queue.look_after());
+}
+
+proptest! {
+    /// Steps: a message of a client and of so many bytes comes, or a batch leaves.
+    #[test]
+    fn no_client_starves_whatever_the_others_send(
+        steps in vec(prop_oneof![4 => (0..5_usize, 1..60_usize).prop_map(Some), 1 => Just(None)], 1..100),
+        messages in 1..8_usize,
+    ) {
+        const CLIENTS: [&str; 5] = ["a", "b", "c", "d", "e"];
+        let bounds = Bounds { messages, bytes: 100 };
+        let queue = fair_queue(1000, LONG, bounds);
+        // of each client what it has waiting, oldest first: the text, and how many of others may leave before it
+        let mut expected: HashMap<&str, VecDeque<(String, usize)>> = HashMap::new();
+        let rest = vec![None; steps.len()];
+        for (number, step) in steps.into_iter().chain(rest).enumerate() {
+            if let Some((client, bytes)) = step {
+                let (client, text) = (CLIENTS[client], number.to_string());
+                queue.push(waiting(client, &text, bytes)).unwrap();
+                expected.entry(client).or_default().push_back((text, CLIENTS.len() - 1));
+                continue;
+            }
+            let (batch, late) = queue.lock().take(bounds, Instant::now());
+            prop_assert!(late.is_empty() && batch.len() <= messages);
+            let bytes: usize = batch.iter().map(|waiting| waiting.bytes).sum();
+            prop_assert!(bytes <= 100, "{} bytes", bytes);
+            for sent in &batch {
+                let client = sent.message.client_id.as_str();
+                let (text, _) = expected.get_mut(client).and_then(VecDeque::pop_front).unwrap();
+                prop_assert_eq!(&text, &sent.message.message_body, "each client's messages leave in their order");
+                for (other, queue) in &mut expected {
+                    let Some((text, before)) = queue.front_mut().filter(|_| *other != client) else { continue };
+                    prop_assert!(*before > 0, "{} of {} waits for others a second time", text, other);
+                    *before -= 1;
+                }
+            }
+        }
+        prop_assert!(expected.values().all(VecDeque::is_empty), "everything leaves");
+        prop_assert_eq!(queue.lock().waiting, 0);
+    }
 }
