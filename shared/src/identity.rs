@@ -8,6 +8,9 @@ mod certificate;
 mod fingerprint;
 mod name;
 mod spiffe;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod claims;
 
 pub use certificate::{Certificate, Judged, MalformedCertificate, PathLength, PublicKeyKind, Validity};
 pub use fingerprint::{Fingerprint, InvalidFingerprint};

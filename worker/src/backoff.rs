@@ -36,7 +36,24 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_pause_lies_between_half_the_least_and_the_most(
+            min in 1..60_000_u64, more in 0..3_600_000_u64, tries in 1..40,
+        ) {
+            let (min, max) = (Duration::from_millis(min), Duration::from_millis(min + more));
+            let (mut backoff, mut whole) = (Backoff::new(min, max), min);
+            for _ in 0..tries {
+                let pause = backoff.pause();
+                prop_assert!((whole / 2..=whole).contains(&pause), "{:?} of {:?}", pause, whole);
+                whole = (whole * 2).min(max);
+            }
+        }
+    }
 
     #[test]
     fn pauses_double_up_to_the_limit_and_begin_anew_after_a_success() {

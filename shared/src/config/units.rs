@@ -104,7 +104,32 @@ fn parse_bytes(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_back(
+            bytes in prop_oneof![any::<usize>(), (0..2000_usize).prop_map(|kib| kib << 10), (0..2000_usize).prop_map(|mib| mib << 20)],
+            seconds in prop_oneof![0..1000_u64, 0..=u64::from(u32::MAX)], nanos in 0..1_000_000_000_u32,
+        ) {
+            prop_assert_eq!(parse_bytes(&format!("{:?}", ByteSize(bytes))), Some(bytes));
+            for nanos in [0, nanos] {
+                let span = Span(Duration::new(seconds, nanos));
+                prop_assert_eq!(format!("{span:?}").parse(), Ok(span));
+            }
+        }
+
+        #[test]
+        fn a_size_is_digits_and_a_unit_or_refused(text in "[0-9]{0,22} ?(B|KiB|MiB|GiB|K|kib|TiB|-1|é)?") {
+            let expected = text.trim_end_matches(|one: char| !one.is_ascii_digit()).parse::<usize>().ok();
+            let unit = text.trim_start_matches(|one: char| one.is_ascii_digit()).trim();
+            let shift = [("", 0), ("B", 0), ("KiB", 10), ("MiB", 20), ("GiB", 30)].iter().find(|one| one.0 == unit);
+            let expected = expected.and_then(|number| number.checked_mul(1 << shift?.1));
+            prop_assert_eq!(parse_bytes(&text), expected);
+        }
+    }
 
     #[test]
     fn sizes_have_binary_units_only() {

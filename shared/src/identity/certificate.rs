@@ -5,6 +5,7 @@
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::{
+    asn1_rs::Any,
     prelude::{FromDer, GeneralName, ParsedExtension, SubjectPublicKeyInfo, X509Certificate},
     public_key::PublicKey,
 };
@@ -128,9 +129,9 @@ impl Certificate {
                 not_before: x509.validity().not_before.timestamp(),
                 not_after: x509.validity().not_after.timestamp(),
             },
-            subject: x509.subject().as_raw().to_vec(),
-            issuer: x509.issuer().as_raw().to_vec(),
-            public_key: x509.public_key().raw.to_vec(),
+            subject: whole(x509.subject().as_raw())?,
+            issuer: whole(x509.issuer().as_raw())?,
+            public_key: whole(x509.public_key().raw)?,
             key: key_of(x509.public_key())?,
             names: 0,
             key_id: None,
@@ -190,6 +191,15 @@ fn spiffe_of(names: &[GeneralName<'_>]) -> Result<Option<SpiffeId>, MalformedCer
         return Err(MalformedCertificate::SeveralSpiffeIds);
     }
     Ok(first.and_then(|uri| uri.parse().ok()))
+}
+
+/// A name or a key ends for the parser at the first part of it that it does not understand; for webpki it does not.
+/// What one of them sees a part of would be two names, or two keys.
+fn whole(der: &[u8]) -> Result<Vec<u8>, MalformedCertificate> {
+    match Any::from_der(der) {
+        Ok((&[], _)) => Ok(der.to_vec()),
+        _ => Err(MalformedCertificate::Der),
+    }
 }
 
 fn key_of(info: &SubjectPublicKeyInfo<'_>) -> Result<PublicKeyKind, MalformedCertificate> {

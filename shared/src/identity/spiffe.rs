@@ -118,7 +118,20 @@ impl fmt::Display for SpiffeId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_text_is_no_id_or_the_one_way_to_write_it(
+            text in "(spiffe|SPIFFE|https)://[a-zA-Z.:%]{0,4}(/(client|proxy|main-server|worker|operator|admin|é)?){1,2}/[a-zA-Z0-9._%? -]{0,6}",
+        ) {
+            if let Ok(id) = text.parse::<SpiffeId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
 
     #[test]
     fn ids_read_back_as_written() {

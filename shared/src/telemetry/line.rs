@@ -175,6 +175,7 @@ impl<W: Write> Visit for Fields<'_, W> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use proptest::prelude::*;
     use tracing::{info, info_span, subscriber::with_default, warn};
 
     use super::*;
@@ -230,6 +231,45 @@ mod tests {
             warn!(target: "t", error = &error as &dyn std::error::Error, "no");
         });
         assert_eq!(rest(&line), "  WARN queue.lease{max=5}: t: no error=gone\n");
+    }
+
+    /// What an escaped text stood for.
+    fn unescaped(text: &str) -> String {
+        let (mut plain, mut characters) = (String::new(), text.chars());
+        while let Some(character) = characters.next() {
+            plain.push(match (character, (character == '\\').then(|| characters.next().unwrap())) {
+                (_, Some('n')) => '\n',
+                (_, Some('r')) => '\r',
+                (_, Some('t')) => '\t',
+                (_, Some('0')) => '\0',
+                (_, Some('u')) => {
+                    let digits: String = characters.by_ref().take_while(|one| *one != '}').skip(1).collect();
+                    char::from_u32(u32::from_str_radix(&digits, 16).unwrap()).unwrap()
+                }
+                (other, escaped) => escaped.unwrap_or(other),
+            });
+        }
+        plain
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_logged_is_one_line_and_can_be_read_back(
+            text in "[ -~\n\r\t\0\u{1b}\u{80}-\u{9f}é\u{200b}-\u{202e}\u{2060}-\u{2069}\u{feff}\\\\\"]{0,20}|\\PC{0,10}|.{0,10}",
+        ) {
+            for line in [
+                logged(|| info!(%text, "named")),
+                logged(|| info!(?text, "named")),
+                logged(|| info!(text, "named")),
+                logged(|| info!("{text}")),
+            ] {
+                let inside = line.strip_suffix('\n').unwrap();
+                prop_assert!(!inside.contains(misleads), "{:?}", line);
+            }
+            let line = logged(|| info!(text));
+            let field = line.split_once("text=\"").unwrap().1.strip_suffix("\"\n").unwrap();
+            prop_assert_eq!(unescaped(field), text);
+        }
     }
 
     #[test]

@@ -27,6 +27,9 @@ mod files;
 mod watch;
 mod urls;
 mod show;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod claims;
 
 pub use config::{CrlConfig, Missing, Overdue};
 pub use crls::{Crls, Standing};
