@@ -10,7 +10,7 @@ SEED ?=
 # more words for the bench, such as BENCH="--figure ingest_single --runs 3"
 BENCH ?=
 
-.PHONY: help run test soak check check-api check-deploy deb sqlx bench bench-quick packages
+.PHONY: help run test soak fuzz check check-api check-deploy deb sqlx bench bench-quick packages
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,6 +23,9 @@ test: packages ## every test; they start all they need on free ports
 
 soak: packages ## everything killed again and again while clients send; SECONDS= SEED=; fails if anything is lost
 	cargo run --release --locked --package local -- soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+fuzz: packages ## what anybody may send, tried by libFuzzer; FUZZ_SECONDS= for each target, FUZZ_TARGET= for one alone
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_TARGET=$(FUZZ_TARGET) deploy/fuzz.sh
 
 check: packages ## format, lints, documentation, dependency arrows, offline queries
 	cargo fmt --all --check

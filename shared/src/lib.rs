@@ -14,7 +14,8 @@
 //!
 //! Never here: SQL, routes of the product, policy.
 
-/// Of every process: see `mimalloc` in the root Cargo.toml.
+/// Of every process: see `mimalloc` in the root Cargo.toml. A fuzzer watches over the allocations itself.
+#[cfg(not(fuzzing))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
