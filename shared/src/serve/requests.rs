@@ -4,17 +4,23 @@
 //! without hyper, until its peer sends something (`park`). hyper's own bounds stand above ours
 //! where it can answer only with an empty body, so that ours, which say why, are reached first.
 
-use std::{convert::Infallible, error::Error, future::Future, pin::pin, sync::Arc};
+use std::{
+    convert::Infallible,
+    error::Error,
+    future::Future,
+    pin::{self, pin},
+    sync::Arc,
+};
 
 use axum::Router;
 use http::Request;
 use hyper::{
-    body::Incoming,
+    body::{Bytes, Incoming},
     server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::oneshot};
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
@@ -46,27 +52,29 @@ pub(super) async fn serve_requests(
 ) {
     // The version is what ALPN agreed on; sniffing it would wait without a deadline.
     let multiplexed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let mut unread = Bytes::new();
     loop {
+        let timed = TimedStream::new(stream, unread, connection.clone(), multiplexed);
         // on the heap, so that a connection that is put aside does not keep it
-        let serving = Box::pin(serve_stream(stream, connection, router.clone(), shutdown, multiplexed));
-        let Some(Returned { stream: returned, parked }) = serving.await else { return };
+        let serving = Box::pin(serve_stream(timed, connection, router.clone(), shutdown, multiplexed));
+        let Some(Returned { stream: returned, parked, begun }) = serving.await else { return };
         if !parked {
             return linger(returned.into_inner().0, connection.limits().linger.0).await;
         }
-        let Some(resumed) = park(returned, connection).await else { return };
-        stream = resumed;
+        let resumed = if begun.is_empty() { park(returned, connection).await } else { Some(returned) };
+        let Some(resumed) = resumed else { return };
+        (stream, unread) = (resumed, begun);
     }
 }
 
-/// Serves until it ends, or is put aside for being idle; answers the stream, unless the peer closed it.
+/// Serves until it ends, or is to be put aside for being idle; answers the stream, unless the peer closed it.
 async fn serve_stream(
-    stream: TlsStream<TcpStream>,
+    (stream, returned): (TimedStream, oneshot::Receiver<Returned>),
     connection: &Arc<Connection>,
     router: Router,
     shutdown: &Shutdown,
     multiplexed: bool,
 ) -> Option<Returned> {
-    let (stream, returned) = TimedStream::new(stream, connection.clone(), multiplexed);
     let (of_requests, of_bodies) = (connection.clone(), shutdown.clone());
     let limits = connection.limits();
     let linger_for = limits.linger.0;
@@ -82,28 +90,31 @@ async fn serve_stream(
         }
     });
     let io = TokioIo::new(stream);
-    let result = if multiplexed {
+    let (result, read) = if multiplexed {
         let mut served = pin!(http2_builder(limits, shutdown).serve_connection(io, service));
-        tokio::select! {
+        let result = tokio::select! {
             result = served.as_mut() => result,
             () = connection.closed() => {
                 served.as_mut().graceful_shutdown();
                 served.await
             }
-        }
+        };
+        (result, Bytes::new())
     } else {
-        let mut served = pin!(http1_builder(limits).serve_connection(io, service));
-        tokio::select! {
-            result = served.as_mut() => result,
+        let mut served = http1_builder(limits).serve_connection(io, service);
+        let result = tokio::select! {
+            result = &mut served => result,
             // hyper would hang up, without a word, on a first request that is on its way
             () = connection.closed_after_first_request() => {
-                served.as_mut().graceful_shutdown();
-                served.await
+                pin::Pin::new(&mut served).graceful_shutdown();
+                (&mut served).await
             }
-        }
+        };
+        // copied, so that hyper's buffer is not kept
+        (result, Bytes::copy_from_slice(&served.into_parts().read_buf))
     };
-    // hyper's future was dropped with its block above, which returned the socket.
-    let returned = returned.await.ok();
+    // hyper's connection was dropped with its block above, which returned the socket.
+    let returned = returned.await.ok().map(|returned| Returned { begun: read, ..returned });
     if let Err(error) = result
         && returned.as_ref().is_none_or(|returned| !returned.parked)
     {

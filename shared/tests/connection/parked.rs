@@ -107,6 +107,30 @@ async fn a_request_in_pieces_wakes_a_parked_connection_and_is_answered() {
 }
 
 #[tokio::test]
+async fn a_head_that_began_behind_another_request_is_neither_lost_nor_put_aside() {
+    let door = OpenDoor::open(Handshake::Explain, Limits::default()).await;
+    let mut stream = door.knock(&door.client().leaf, b"http/1.1").await.unwrap();
+    stream.write_all(&[GET, &GET[..10]].concat()).await.unwrap();
+    read_answer(&mut stream).await;
+    // whoever was answered later has been idle for long enough
+    let _other = parked(&door).await;
+    stream.write_all(&GET[10..]).await.unwrap();
+    let answer = read_answer(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_that_began_behind_another_request_and_does_not_end_is_cut_off() {
+    let limits = Limits { head: Span::seconds(3), ..Limits::default() };
+    let door = OpenDoor::open(Handshake::Explain, limits).await;
+    let mut stream = door.knock(&door.client().leaf, b"http/1.1").await.unwrap();
+    stream.write_all(&[GET, &GET[..10]].concat()).await.unwrap();
+    read_answer(&mut stream).await;
+    assert_eq!(timeout(NEVER, read_to_close(&mut stream)).await.unwrap(), "");
+    assert_eq!((door.reached("head"), door.reached("idle")), (1, 0));
+}
+
+#[tokio::test]
 async fn a_peer_that_leaves_a_parked_connection_leaves_nothing_behind() {
     let door = OpenDoor::open(Handshake::Explain, Limits::default()).await;
     drop(parked(&door).await);
