@@ -1,7 +1,7 @@
 //! What systemd, or whoever started us in its way, is told: ready, reloading, stopping, alive (`sd_notify(3)`).
 //!
 //! In: `NOTIFY_SOCKET` and `WATCHDOG_USEC` of the environment. Out: datagrams; none where nobody asked. Refused: nothing: a
-//! manager that does not listen is no reason to fail.
+//! manager that does not listen is no reason to fail, nor to wait.
 
 use std::{
     os::unix::net::{SocketAddr, UnixDatagram},
@@ -99,13 +99,20 @@ fn of_environment() -> Option<Manager> {
     let watchdog = variable("WATCHDOG_USEC").and_then(|micros| micros.parse().ok());
     let watchdog = watchdog.filter(|micros| pid && *micros > 0).map(Duration::from_micros);
     let address = address(&name);
-    match address.and_then(|address| Ok((UnixDatagram::unbound()?, address))) {
+    match address.and_then(|address| Ok((socket()?, address))) {
         Ok((socket, address)) => Some(Manager { socket, address, watchdog }),
         Err(error) => {
             warn!(%error, socket = ?name, "NOTIFY_SOCKET cannot be used: nobody is told how this process is");
             None
         }
     }
+}
+
+/// One that never waits: it is written to by threads that answer requests.
+fn socket() -> std::io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// A path, or with `@` a name in Linux's abstract space.

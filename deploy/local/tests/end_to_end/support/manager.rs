@@ -77,6 +77,14 @@ impl Manager {
         Managed(command.stdin(socket.map_or_else(Stdio::null, Stdio::from)).stderr(log).spawn().unwrap())
     }
 
+    /// Whether it was told so much, and heard nothing of it, that nothing more can be said.
+    pub(crate) fn is_deaf(&self) -> bool {
+        let another = UnixDatagram::unbound().unwrap();
+        another.set_nonblocking(true).unwrap();
+        let said = another.send_to_addr(b"X=1", &self.heard.local_addr().unwrap());
+        said.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// The next thing that the process says, leaving out that it is alive.
     pub(crate) fn hears(&self) -> String {
         loop {
