@@ -130,7 +130,7 @@ pub async fn run(config: Config, mut listeners: Listeners, shutdown: Shutdown) -
     reloads.configuration(&config, &LIVE, move |config: &Config| {
         door_limits.replace(config.limits.clone());
         rates.replace(config.rate);
-        admission.replace(config.admission);
+        admission.replace(config.admission, Instant::now());
     });
     let unchanged = reloads.check();
     shutdown.spawn("read changes", reloads.watch(config.tls.reload.0, shutdown.clone()));

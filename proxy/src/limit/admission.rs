@@ -48,9 +48,18 @@ impl Admission {
         Self { pace: pace(config).into(), started: now, sent_by: AtomicU64::new(0) }
     }
 
-    /// Another cap, for what comes from now on.
-    pub(crate) fn replace(&self, config: config::Admission) {
-        self.pace.store(pace(config));
+    /// Another cap, for what comes from now on; what is owed is paid at the new rate.
+    pub(crate) fn replace(&self, config: config::Admission, now: Instant) {
+        let (after, now) = (pace(config), nanos(now.saturating_duration_since(self.started)));
+        let before = self.pace.swap(after.clone());
+        let at_the_new_rate = |sent_by: u64| {
+            // who owes nothing, or to a cap that is gone, begins anew
+            let ahead = u128::from(sent_by.saturating_sub(now));
+            let (Some(before), Some(after)) = (&before, &after) else { return now };
+            let ahead = ahead * u128::from(after.per_message) / u128::from(before.per_message);
+            now.saturating_add(u64::try_from(ahead).unwrap_or(u64::MAX))
+        };
+        self.sent_by.update(Relaxed, Relaxed, at_the_new_rate);
     }
 
     /// Takes a message, or the first one of a batch; else answers when there is room for it.
@@ -175,6 +184,25 @@ mod tests {
         assert_eq!(cap.take_messages(1, now), Err(MILLI * 210));
         assert_eq!(cap.take(now), Err(MILLI * 210));
         assert_eq!(cap.take(now + MILLI * 210), Ok(()));
+    }
+
+    #[test]
+    fn what_is_owed_is_paid_at_the_new_rate_when_the_cap_changes() {
+        let now = Instant::now();
+        let cap = cap(1.0, 1, now);
+        let replace = |messages_per_second| {
+            cap.replace(config::Admission { messages_per_second, burst: 1 }, now);
+        };
+        assert_eq!((cap.take(now), cap.take_messages(100, now)), (Ok(()), Ok(())));
+        assert_eq!(cap.take(now), Err(Duration::from_secs(101)));
+        replace(1000.0);
+        assert_eq!(cap.take(now), Err(MILLI * 101));
+        replace(10.0);
+        assert_eq!(cap.take(now), Err(MILLI * 100 * 101));
+        // nothing is owed to a cap that is gone
+        replace(0.0);
+        replace(10.0);
+        assert_eq!(cap.take(now), Ok(()));
     }
 
     #[test]
