@@ -4,6 +4,8 @@
 //! The latter also ends the connection after an answer that asks for it: a refused certificate's, or one given
 //! with the body unread.
 
+mod span;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -13,11 +15,11 @@ use axum::{
     extract::{MatchedPath, Request},
     response::Response,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use shared::{
     identity::Name,
-    serve::{Connection, SetAside, Stages},
-    traces::{SpanKind, TraceParent, TraceSpan},
+    serve::{Connection, SetAside},
+    traces::{TraceParent, TraceSpan},
     wire::Code,
 };
 use tracing::info;
@@ -45,7 +47,7 @@ pub(crate) struct LastAnswer;
 pub(super) struct Arrived {
     began: Instant,
     request_id: Uuid,
-    method: Method,
+    method: &'static str,
     version: Version,
     path: Option<MatchedPath>,
     set_aside: Option<SetAside>,
@@ -57,10 +59,10 @@ impl Arrived {
     /// A request's head is in.
     pub(super) fn now(edge: &Edge, request_id: Uuid, request: &Request) -> Self {
         let began = Instant::now();
-        let method = request.method().clone();
+        let method = word(request.method());
         let path = request.extensions().get::<MatchedPath>().cloned();
         let caller = traceparent(request.headers());
-        let span = begin_span(edge, &method, words(path.as_ref()), caller);
+        let span = span::begin(edge, method, words(path.as_ref()), caller);
         let set_aside = request.extensions().get().cloned();
         Self { began, request_id, method, version: request.version(), path, set_aside, caller, span }
     }
@@ -110,7 +112,7 @@ impl Arrived {
         let elapsed = began.elapsed();
         let stages = set_aside.as_ref().map(SetAside::stages).unwrap_or_default();
         if let Some(span) = &mut span {
-            describe(span, request_id, admitted, response.status(), code, stages);
+            span::describe(span, request_id, admitted, response.status(), code, stages);
         }
         edge.metrics.answered(path, response.status(), code, elapsed);
         info!(
@@ -119,7 +121,7 @@ impl Arrived {
             client_id = admitted.map(Name::as_str),
             %fingerprint,
             remote = %connection.remote,
-            %method,
+            method,
             path,
             status = response.status().as_u16(),
             code = code.map(Code::as_str),
@@ -161,51 +163,22 @@ fn traceparent(headers: &HeaderMap) -> Option<TraceParent> {
     if values.next().is_some() { None } else { TraceParent::parse(value.as_bytes()) }
 }
 
-fn begin_span(edge: &Edge, method: &Method, path: &str, caller: Option<TraceParent>) -> Option<TraceSpan> {
-    if !edge.traces.are_on() {
-        return None;
-    }
-    let mut span = edge.traces.begin(format!("{method} {path}"), SpanKind::Server, caller)?;
-    span.set("http.request.method", method.to_string());
-    span.set("http.route", path.to_owned());
-    Some(span)
-}
-
-fn describe(
-    span: &mut TraceSpan,
-    request_id: Uuid,
-    client_id: Option<&Name>,
-    status: StatusCode,
-    code: Option<Code>,
-    stages: Stages,
-) {
-    span.set("http.response.status_code", i64::from(status.as_u16()));
-    span.set("portcullis.request_id", request_id.to_string());
-    if let Some(client_id) = client_id {
-        span.set("portcullis.client_id", client_id.to_string());
-    }
-    if let Some(code) = code {
-        span.set("error.type", code.as_str());
-    }
-    if status.is_server_error() {
-        span.failed(code.map_or("", Code::as_str));
-    }
-    span.set("http.request.body.size", i64::try_from(stages.bytes).unwrap_or(i64::MAX));
-    let times = [
-        ("portcullis.receive_seconds", stages.receive),
-        ("portcullis.wait_seconds", stages.wait),
-        ("portcullis.store_seconds", stages.store),
-    ];
-    for (stage, time) in times {
-        if let Some(time) = time {
-            span.set(stage, time.as_secs_f64());
-        }
-    }
+/// A method that HTTP knows (RFC 9110 §9, RFC 5789). Others may be as long as a head and say anything; they have the word
+/// that OpenTelemetry has for them.
+fn word(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    KNOWN.into_iter().find(|known| method == known).unwrap_or("_OTHER")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_method_that_http_does_not_know_is_not_repeated() {
+        assert_eq!(["GET", "PATCH"].map(|name| word(&name.parse().unwrap())), ["GET", "PATCH"]);
+        assert_eq!(["get", "+491511234567"].map(|name| word(&name.parse().unwrap())), ["_OTHER"; 2]);
+    }
 
     #[test]
     fn a_trace_is_the_callers_only_if_it_says_so_once() {
