@@ -10,7 +10,7 @@ use shared::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -73,8 +73,9 @@ async fn spans_go_over_tls_to_a_collector_that_is_believed_and_to_no_other() {
 
 #[tokio::test]
 async fn spans_that_find_no_place_are_dropped_and_counted() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}/v1/traces", listener.local_addr().unwrap()).parse().ok();
-    drop(listener);
+    // bound and never listened on: whoever connects is refused
+    let away = TcpSocket::new_v4().unwrap();
+    away.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let endpoint = format!("http://{}/v1/traces", away.local_addr().unwrap()).parse().ok();
     assert_eq!(export(5, &OtlpConfig { endpoint, waiting: 2, ..OtlpConfig::default() }).await, [0, 2, 3]);
 }

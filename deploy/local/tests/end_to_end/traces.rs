@@ -3,10 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
-use std::{fs, net::TcpListener};
+use std::fs;
 
 use local::{Stack, StackOptions, eventually};
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use crate::{
     support::{
@@ -119,10 +120,10 @@ fn a_trace_that_begins_here_is_recorded_and_carried_on() {
 
 #[test]
 fn a_collector_that_is_away_holds_up_no_message_and_is_told_of_once() {
-    // bound and never accepted from, then gone: nobody else gets the port meanwhile
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    // bound and never listened on: whoever connects is refused, and nobody else gets the port meanwhile
+    let away = TcpSocket::new_v4().unwrap();
+    away.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = away.local_addr().unwrap().to_string();
     let stack = Stack::start(exporting(&address, "timeout = '1s'")).unwrap();
     let (sender, proxy) = (Sender::new(&stack), &stack.proxies[0].process);
     for _ in 0..2 {

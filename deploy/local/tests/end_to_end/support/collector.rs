@@ -37,8 +37,7 @@ impl Collector {
         let kept = seen.clone();
         thread::spawn(move || {
             for socket in listener.incoming() {
-                let spans = take(socket.unwrap());
-                kept.lock().unwrap().extend(spans);
+                take(socket.unwrap(), &kept);
             }
         });
         Self { address, seen }
@@ -67,8 +66,8 @@ fn text_of(attributes: &[KeyValue], key: &str) -> Option<String> {
     })
 }
 
-/// One request of one connection.
-fn take(socket: TcpStream) -> Vec<Seen> {
+/// One request of one connection. It is answered when its spans are kept: whoever hears the answer may end, and the test look.
+fn take(socket: TcpStream, kept: &Mutex<Vec<Seen>>) {
     let mut reader = BufReader::new(socket);
     let (mut length, mut line) = (0, String::new());
     let mut head = String::new();
@@ -83,8 +82,6 @@ fn take(socket: TcpStream) -> Vec<Seen> {
     assert!(head.to_lowercase().contains("content-type: application/x-protobuf"), "{head}");
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
-    reader.get_mut().write_all(answer.as_bytes()).unwrap();
     let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
     let of_services = request.resource_spans.into_iter().flat_map(|of_service| {
         let resource = of_service.resource.unwrap_or_default();
@@ -92,5 +89,7 @@ fn take(socket: TcpStream) -> Vec<Seen> {
         let spans = of_service.scope_spans.into_iter().flat_map(|scope| scope.spans);
         spans.map(move |span| Seen { service: service.clone(), span })
     });
-    of_services.collect()
+    kept.lock().unwrap().extend(of_services);
+    let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+    reader.get_mut().write_all(answer.as_bytes()).unwrap();
 }
