@@ -73,6 +73,7 @@ impl DoorsTrust {
     pub(crate) async fn read_anew(self: Arc<Self>, lists: Arc<RevocationLists>) -> anyhow::Result<()> {
         let this = self.clone();
         let read = spawn_blocking(move || {
+            this.config.identity().check_dates()?;
             let bundle = Arc::new(TrustBundle::read(&this.config.services_ca, BundleKind::IssuingOnly)?);
             let name = own_name(&this.config)?;
             if name != this.name {

@@ -57,6 +57,7 @@ impl DoorTrust {
     pub(crate) async fn read_anew(self: Arc<Self>) -> anyhow::Result<()> {
         let this = self.clone();
         let read = spawn_blocking(move || {
+            this.config.identity().check_dates()?;
             let bundle = Arc::new(TrustBundle::read(&this.config.clients_ca, BundleKind::AnyAuthority)?);
             let (authorizer, activity) = (&this.authorizer, &this.activity);
             let tls = tls(&this.config, &this.chain, bundle.clone(), authorizer, activity)?;

@@ -67,7 +67,11 @@ fn keep_reading(
     reloads.part("main_servers", files, move || {
         let (api, tls) = (api.clone(), tls.clone());
         async move {
-            let clients = spawn_blocking(move || Clients::build(&tls, &patience)).await??;
+            let read = spawn_blocking(move || {
+                tls.identity().check_dates()?;
+                Clients::build(&tls, &patience)
+            });
+            let clients = read.await??;
             api.change_to(clients);
             Ok(())
         }

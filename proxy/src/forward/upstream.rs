@@ -137,7 +137,9 @@ impl Upstreams {
         tls: config::Tls,
         lists: Arc<RevocationLists>,
     ) -> anyhow::Result<()> {
-        let credentials = spawn_blocking(move || Credentials::read(&tls)).await??;
+        let read =
+            spawn_blocking(move || tls.identity().check_dates().and_then(|()| Credentials::read(&tls)));
+        let credentials = read.await??;
         let mut changed = Vec::new();
         for server in &self.servers {
             let connected = server.client.with(&credentials)?;

@@ -14,6 +14,7 @@ use rustls::{
     server::{NoServerSessionStorage, ServerSessionMemoryCache},
     sign::{CertifiedKey, SingleCertAndKey},
 };
+use rustls_pki_types::UnixTime;
 use serde::Deserialize;
 
 use super::{
@@ -43,9 +44,11 @@ impl Identity {
         source.require_file(&format!("{table}.key"), &mut self.key);
     }
 
-    /// When the certificate in the file ends, in Unix seconds.
-    pub fn ends(&self) -> Result<i64, TlsFileError> {
-        Ok(own_certificate::ends(&*self.load()?))
+    /// Refuses a certificate that nobody would believe now. One that is in force is better than that; at the start there
+    /// is none.
+    pub fn check_dates(&self) -> Result<(), TlsFileError> {
+        own_certificate::check_dates(&*self.load()?, UnixTime::now())
+            .map_err(|text| TlsFileError::Identity { file: self.certificate.clone(), text })
     }
 
     /// Reads both files and checks that they belong together.

@@ -17,12 +17,17 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use tracing::{error, warn};
 
-use crate::{identity::Certificate, management::Checked, shutdown::Shutdown};
+use crate::{
+    identity::{Certificate, Judged},
+    management::Checked,
+    shutdown::Shutdown,
+};
 
 type Ends = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -134,6 +139,17 @@ impl Collector for OwnCertificates {
 pub fn ends(key: &CertifiedKey) -> i64 {
     let leaf = key.end_entity_cert().ok().and_then(|leaf| Certificate::parse(leaf).ok());
     leaf.map_or(0, |leaf| leaf.validity.not_after)
+}
+
+/// Whether now lies within the dates of a leaf; else what is to be done.
+pub(super) fn check_dates(key: &CertifiedKey, now: UnixTime) -> Result<(), String> {
+    let leaf = key.end_entity_cert().ok().and_then(|leaf| Certificate::parse(leaf).ok());
+    let validity = leaf.ok_or("cannot be read")?.validity;
+    match validity.judge(now) {
+        Judged::Valid => Ok(()),
+        Judged::Expired => Err(format!("expired at {}: issue it again", instant(validity.not_after))),
+        Judged::NotYetValid => Err(format!("is not valid before {}", instant(validity.not_before))),
+    }
 }
 
 #[cfg(test)]

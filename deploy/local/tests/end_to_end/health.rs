@@ -4,12 +4,19 @@
 
 use std::fs;
 
-use certs::ServiceRequest;
+use certs::{Host, ServiceRequest};
 use local::{Process, Stack, eventually};
 use serde_json::Value;
 use shared::identity::Role;
 
-use crate::support::{DEADLINE, holder::expired, options};
+use crate::{
+    support::{
+        DEADLINE, Sender,
+        holder::{expired, not_yet_valid},
+        options,
+    },
+    traffic::id_of,
+};
 
 /// The status of `/readyz`, and one of its checks.
 fn check(process: &Process, name: &str) -> (u16, Value) {
@@ -63,6 +70,32 @@ fn a_worker_whose_own_certificate_has_expired_is_not_ready_and_says_why() {
     let (_, after) = check(&worker.process, "certificates");
     assert_eq!(after["ok"], false, "{after}");
     assert!(after["certificates"][0]["remaining_seconds"].as_i64().unwrap() < 0, "{after}");
+}
+
+#[test]
+fn a_certificate_that_has_ended_or_not_begun_does_not_replace_one_that_holds() {
+    let often = "[tls]\nreload = '100ms'";
+    let options = options().proxy_config(often).main_server_config(often).worker_config(often);
+    let stack = Stack::start(options).unwrap();
+    let sender = Sender::new(&stack);
+    for (process, role) in stack.processes().zip([Role::Proxy, Role::Worker, Role::MainServer]) {
+        let folder = stack.pki().join("services").join(role.as_str()).join(&process.name);
+        let file = |end| folder.join(format!("{}.{end}", process.name));
+        let before = fs::read_to_string(file("crt")).unwrap();
+        let hosts = ServiceRequest { hosts: Host::loopback(), ..ServiceRequest::default() };
+        let leaf = || stack.authority().service_leaf(role, &process.name.parse().unwrap(), &hosts);
+        for (bad, why) in [(expired(leaf()), "expired at"), (not_yet_valid(leaf()), "is not valid before")] {
+            let issued = stack.authority().services().sign(&bad).unwrap();
+            fs::write(file("key"), issued.key().pem()).unwrap();
+            fs::write(file("crt"), issued.certificate_pem()).unwrap();
+            let refused = || check(process, "files").1["detail"].as_str()?.contains(why).then_some(());
+            assert!(eventually(DEADLINE, refused).is_some(), "{why}: {}", process.log_tail());
+        }
+        assert_ne!(before, fs::read_to_string(file("crt")).unwrap());
+        assert_eq!(check(process, "certificates").0, 200, "{}", process.name);
+    }
+    let message = id_of(&sender.post_message("by those that hold"));
+    stack.wait_for_delivery(&message, DEADLINE).unwrap();
 }
 
 #[test]
