@@ -84,9 +84,13 @@ impl TelemetryConfig {
         let otlp = &mut self.otlp;
         otlp.ca = source.resolve(&otlp.ca);
         if let Some(endpoint) = &otlp.endpoint
-            && (!matches!(endpoint.scheme(), "http" | "https") || endpoint.host_str().is_none())
+            && (!matches!(endpoint.scheme(), "http" | "https")
+                || endpoint.host_str().is_none()
+                || !endpoint.username().is_empty()
+                || endpoint.password().is_some())
         {
-            let text = "must be such as \"http://localhost:4318/v1/traces\"";
+            // what is configured here is shown and logged; and nobody is told the password
+            let text = "must be such as \"http://localhost:4318/v1/traces\", without a user or a password";
             source.fault("telemetry.otlp.endpoint", text);
         }
         if !(0.0..=1.0).contains(&otlp.ratio) {
@@ -216,4 +220,29 @@ impl TraceSpan {
 fn under(parent: Option<TraceParent>) -> Context {
     let none = Context::new();
     parent.map_or(none.clone(), |parent| none.with_remote_span_context(parent.to_remote()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_holds_a_password_is_refused_and_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("proxy.toml");
+        for (endpoint, good) in [
+            ("http://localhost:4318/v1/traces", true),
+            ("https://user:secret@collector.example/v1/traces", false),
+            ("https://secret@collector.example/v1/traces", false),
+            ("ftp://secret/v1/traces", false),
+        ] {
+            std::fs::write(&file, format!("[telemetry.otlp]\nendpoint = '{endpoint}'")).unwrap();
+            let mut source = Source::read(&file).unwrap();
+            let mut telemetry: TelemetryConfig = source.section("telemetry");
+            telemetry.check(&mut source);
+            let told = source.finish().map_or_else(|faults| faults.to_string(), |()| String::new());
+            assert_eq!(told.is_empty(), good, "{endpoint}: {told}");
+            assert!(!told.contains("secret"), "{told}");
+        }
+    }
 }
