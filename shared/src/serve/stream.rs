@@ -12,7 +12,7 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
@@ -196,7 +196,13 @@ impl AsyncWrite for TimedStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = self.stream()?.poll_flush(cx);
-        self.timed_write(cx, flushed, |()| 0)
+        ready!(self.timed_write(cx, flushed, |()| 0))?;
+        // hyper looked for a further request before it wrote the answer to this one, and does not look again: from here
+        // on the connection may be idle
+        match self.frames.is_none().then(|| self.poll_deadlines(cx)) {
+            Some(Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -85,6 +85,16 @@ async fn a_parked_connection_is_closed_when_it_has_been_idle_for_too_long() {
 }
 
 #[tokio::test]
+async fn how_long_a_head_may_take_does_not_put_off_what_is_due_to_an_idle_connection() {
+    let (head, idle) = (Span::seconds(3600), Span::seconds(2));
+    let door = OpenDoor::open(Handshake::Explain, Limits { head, ..Limits::default() }).await;
+    let _put_aside = parked(&door).await;
+    let door = OpenDoor::open(Handshake::Explain, Limits { head, idle, ..Limits::default() }).await;
+    let mut closed = used(&door).await;
+    assert_eq!(timeout(NEVER, closed.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_head_that_begins_on_a_parked_connection_and_does_not_end_is_cut_off() {
     let limits = Limits { head: Span::millis(1500), ..Limits::default() };
     let door = OpenDoor::open(Handshake::Explain, limits).await;
