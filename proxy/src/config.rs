@@ -214,7 +214,7 @@ impl Default for Upstream {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
-            in_flight: 2,
+            in_flight: 4,
             batch_messages: 500,
             batch_bytes: ByteSize::kib(1024),
             waiting: 10_000,
