@@ -58,12 +58,13 @@ pub(super) struct Arrived {
 impl Arrived {
     /// A request's head is in.
     pub(super) fn now(edge: &Edge, request_id: Uuid, request: &Request) -> Self {
-        let began = Instant::now();
+        let set_aside: Option<SetAside> = request.extensions().get().cloned();
+        // what its stages are counted from: a part must not be longer than the whole
+        let began = set_aside.as_ref().and_then(SetAside::began).unwrap_or_else(Instant::now);
         let method = word(request.method());
         let path = request.extensions().get::<MatchedPath>().cloned();
         let caller = traceparent(request.headers());
         let span = span::begin(edge, method, words(path.as_ref()), caller);
-        let set_aside = request.extensions().get().cloned();
         Self { began, request_id, method, version: request.version(), path, set_aside, caller, span }
     }
 

@@ -61,6 +61,12 @@ impl SetAside {
         }
     }
 
+    /// When the request's head was there; from then on each stage is counted.
+    #[must_use]
+    pub fn began(&self) -> Option<Instant> {
+        self.0.upgrade().map(|held| held.progress.began())
+    }
+
     /// How far the request came.
     #[must_use]
     pub fn stages(&self) -> Stages {

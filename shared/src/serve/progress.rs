@@ -41,6 +41,10 @@ impl Progress {
         Self { began: Instant::now(), bytes: 0.into(), received: never(), waited: never(), stored: never() }
     }
 
+    pub(super) const fn began(&self) -> Instant {
+        self.began
+    }
+
     /// So many bytes of its body came.
     pub(super) fn came(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Relaxed);
