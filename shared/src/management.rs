@@ -3,6 +3,7 @@
 //! It is meant for loopback or a private network and asks for no certificate, so that a probe or a
 //! Prometheus needs none. Nothing secret is shown here.
 
+mod last_sync;
 mod readiness;
 
 use std::{future::IntoFuture as _, sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tracing::error;
 
+pub use last_sync::encode_last_sync;
 pub use readiness::{CheckResult, Checked, Readiness};
 
 use crate::{openapi, shutdown::Shutdown};

@@ -1,3 +1,6 @@
+//! Reloading: in, files that change, are broken, are mended; out, what is in force and what is said of it. Refused files
+//! leave in force what was.
+
 use std::{
     fs,
     sync::{

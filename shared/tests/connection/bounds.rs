@@ -26,7 +26,7 @@ async fn open(limits: Limits) -> OpenDoor {
 }
 
 /// A connection on which one request was answered, and so certainly counted.
-async fn used(door: &OpenDoor) -> TlsStream<TcpStream> {
+pub(crate) async fn used(door: &OpenDoor) -> TlsStream<TcpStream> {
     let mut stream = door.knock(&door.client().leaf, b"http/1.1").await.unwrap();
     stream.write_all(GET).await.unwrap();
     read_answer(&mut stream).await;

@@ -11,6 +11,7 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 
 use crate::{
+    bounds::used,
     doors::{GET, read_answer, read_to_close},
     support::OpenDoor,
 };
@@ -19,14 +20,6 @@ const NEVER: Duration = Duration::from_secs(30);
 
 const PARKED: &str = "portcullis_connections_parked{door=\"test\"}";
 const OPEN: &str = "portcullis_connections{door=\"test\"}";
-
-/// A connection on which one request was answered.
-async fn used(door: &OpenDoor) -> TlsStream<TcpStream> {
-    let mut stream = door.knock(&door.client().leaf, b"http/1.1").await.unwrap();
-    stream.write_all(GET).await.unwrap();
-    read_answer(&mut stream).await;
-    stream
-}
 
 /// The same, when it was put aside.
 async fn parked(door: &OpenDoor) -> TlsStream<TcpStream> {
