@@ -2,11 +2,12 @@
 //!
 //! In: jobs that became ready here, and notifications of other servers. Out: one waiting worker woken per event;
 //! it takes what it can, and wakes the next one if it left something. Where nobody waits here, the others are
-//! told ([`tell`]), and each wakes one of its own ([`hear`]).
+//! told ([`tell`]) if there are any ([`others`]), and each wakes one of its own ([`hear`]).
 //!
 //! All of it is a hint that may be lost. Behind it is the poll, which also finds jobs whose delay ended.
 
 mod hear;
+mod others;
 mod tell;
 
 use std::{
@@ -19,7 +20,7 @@ use shared::shutdown::Shutdown;
 use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
 use tokio::sync::oneshot;
 
-use self::tell::Teller;
+use self::{others::Others, tell::Teller};
 
 /// The channel between main servers; the payload is the queue's name.
 const CHANNEL: &str = "portcullis_queue";
@@ -36,6 +37,7 @@ const BACKENDS: usize = 8;
 pub(super) struct Wakeups {
     queues: Mutex<HashMap<String, Waiters>>,
     teller: Teller,
+    others: Others,
     /// The backends of our own connections, the latest last: what they say is no news to us.
     backends: Mutex<VecDeque<u32>>,
 }
@@ -64,6 +66,7 @@ impl Wakeups {
         let wakeups = Arc::new(Self {
             queues: Mutex::default(),
             teller: Teller::default(),
+            others: Others::default(),
             backends: Mutex::default(),
         });
         let of_connection = wakeups.clone();
@@ -101,8 +104,8 @@ impl Wakeups {
     pub(super) fn wake(&self, queue: &str) {
         let mut queues = self.queues();
         let waiters = of(&mut queues, queue);
-        if !waiters.wake() {
-            let now = Instant::now();
+        let now = Instant::now();
+        if !waiters.wake() && self.others.may_listen(now) {
             self.teller.tell(queue, waiters.backlog_until.map_or(now, |until| until.max(now)));
         }
     }
@@ -125,6 +128,7 @@ impl Wakeups {
         if self.backends().contains(&backend) {
             return;
         }
+        self.others.heard(Instant::now());
         // Only queues that somebody asked for here; anybody can send a notification.
         if let Some(waiters) = self.queues().get_mut(queue) {
             waiters.wake();

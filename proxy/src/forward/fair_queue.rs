@@ -20,7 +20,10 @@ use std::{
 };
 
 use shared::identity::Name;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     TooLate, Waiting,
@@ -152,7 +155,7 @@ impl FairQueue {
     /// more.
     pub(super) async fn collect(self: &Arc<Self>) -> Option<(Vec<Waiting>, Place)> {
         loop {
-            let (batch, late, closed) = {
+            let (batch, late, closed, alone_at) = {
                 let mut queues = self.lock();
                 let now = Instant::now();
                 let enough = queues.is_enough(self.bounds, now);
@@ -160,7 +163,9 @@ impl FairQueue {
                 if !batch.is_empty() {
                     queues.pace.left(batch.len(), now);
                 }
-                (batch, late, queues.closed && queues.waiting == 0)
+                let alone_at = queues.pace.alone_at();
+                let soon = queues.waiting > 0 && alone_at > now;
+                (batch, late, queues.closed && queues.waiting == 0, soon.then_some(alone_at))
             };
             refuse(late);
             if !batch.is_empty() {
@@ -170,7 +175,11 @@ impl FairQueue {
                 return None;
             }
             // Whatever changed since the lock was released has left a permit.
-            self.changed.notified().await;
+            let changed = self.changed.notified();
+            match alone_at {
+                Some(at) => drop(timeout_at(at, changed).await),
+                None => changed.await,
+            }
         }
     }
 

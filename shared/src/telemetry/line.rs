@@ -61,11 +61,8 @@ impl<W: Write> Escaped<W> {
     fn time(&mut self, now: OffsetDateTime) -> fmt::Result {
         let (date, clock) = (now.date(), now.time());
         let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let mut put = |end: usize, digits: usize, mut number: u32| {
-            for place in text[end - digits..end].iter_mut().rev() {
-                *place = b'0' + u8::try_from(number % 10).unwrap_or_default();
-                number /= 10;
-            }
+        let mut put = |end: usize, digits: usize, number: u32| {
+            put_digits(&mut text[end - digits..end], number.into());
         };
         put(4, 4, date.year().unsigned_abs());
         put(7, 2, u8::from(date.month()).into());
@@ -110,6 +107,22 @@ pub(super) const fn misleads(character: char) -> bool {
     )
 }
 
+/// The last digits of a number, as many as there is room for; what is left of it.
+fn put_digits(room: &mut [u8], mut number: u64) -> u64 {
+    for place in room.iter_mut().rev() {
+        *place = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+    }
+    number
+}
+
+/// A number in its digits, `least` at least.
+fn digits(number: u64, least: u32, room: &mut [u8; 20]) -> &str {
+    let count = number.checked_ilog10().map_or(1, |log| log + 1).max(least) as usize;
+    put_digits(&mut room[..count], number);
+    std::str::from_utf8(&room[..count]).unwrap_or_default()
+}
+
 /// The message and the fields of an event, in their order.
 struct Fields<'a, W> {
     line: &'a mut Escaped<W>,
@@ -120,6 +133,14 @@ impl<W: Write> Fields<'_, W> {
     fn field(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         if self.result.is_ok() {
             self.result = self.name(field).and_then(|()| self.line.write_fmt(value));
+        }
+    }
+
+    /// Texts that hold nothing to be escaped.
+    fn plain(&mut self, field: &Field, texts: &[&str]) {
+        if self.result.is_ok() {
+            self.result =
+                self.name(field).and_then(|()| texts.iter().try_for_each(|text| self.line.0.write_str(text)));
         }
     }
 
@@ -141,9 +162,16 @@ impl<W: Write> Visit for Fields<'_, W> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             self.field(field, format_args!("{value}"));
+        } else if value.bytes().all(|byte| matches!(byte, 0x20..0x7f) && !matches!(byte, b'"' | b'\\')) {
+            // what `Debug` would write, character by character
+            self.plain(field, &["\"", value, "\""]);
         } else {
             self.field(field, format_args!("{value:?}"));
         }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.plain(field, &[digits(value, 1, &mut [0; 20])]);
     }
 
     /// Seconds, for the most part: to the microsecond, without looking for the shortest digits.
@@ -158,7 +186,8 @@ impl<W: Write> Visit for Fields<'_, W> {
             reason = "its range was looked at"
         )]
         let micros = micros as u64;
-        self.field(field, format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
+        let (whole, part) = (micros / 1_000_000, micros % 1_000_000);
+        self.plain(field, &[digits(whole, 1, &mut [0; 20]), ".", digits(part, 6, &mut [0; 20])]);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::{CHANNEL, Wakeups, tell::tell};
 
 /// How often it is tried whether notifications arrive, and how long one may take.
-const TRY_EVERY: Duration = Duration::from_secs(30);
-const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const TRY_EVERY: Duration = Duration::from_secs(30);
+pub(super) const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 /// Between attempts to listen.
 const AGAIN: Duration = Duration::from_secs(1);
 /// No queue's name begins like this.
@@ -38,6 +38,7 @@ pub(super) async fn run(pool: &PgPool, wakeups: &Wakeups) {
     let mut reported = None;
     loop {
         let Err(deaf) = listen(pool, wakeups, &mut reported).await;
+        wakeups.others.deaf();
         report(&mut reported, &deaf);
         sleep(AGAIN).await;
     }
@@ -57,6 +58,7 @@ async fn listen(
         if !hear_until(&mut listener, wakeups, sent_at + ARRIVES_WITHIN, Some(&to_myself)).await? {
             return Err(Deaf::Lost);
         }
+        wakeups.others.listening(std::time::Instant::now());
         if reported.take().is_some() {
             info!("hearing of other main servers' messages again");
         }
@@ -73,7 +75,10 @@ async fn hear_until(
 ) -> Result<bool, sqlx::Error> {
     while let Ok(heard) = timeout_at(until, listener.try_recv()).await {
         // `None`: the connection was lost and made again. What was missed is found by the poll.
-        let Some(notification) = heard? else { continue };
+        let Some(notification) = heard? else {
+            wakeups.others.deaf();
+            continue;
+        };
         if awaited == Some(notification.payload()) {
             return Ok(true);
         }
