@@ -35,11 +35,11 @@ use crate::config::QueueConfig;
 
 type Answer = Result<Vec<SubmitResult>, Fault>;
 
-/// One batch that waits for its commit.
+/// One batch that waits for its commit, sealed by the task that brought it: what it costs is not waited for by the
+/// others of its commit.
 #[derive(Debug)]
 struct Submission {
-    proxy: Name,
-    messages: Vec<SubmittedMessage>,
+    messages: Vec<NewMessage>,
     bytes: usize,
     answer: oneshot::Sender<Answer>,
 }
@@ -82,10 +82,13 @@ impl Store {
     pub(super) async fn submit(&self, proxy: Name, messages: Vec<SubmittedMessage>, bytes: usize) -> Answer {
         let count = messages.len();
         let (answer, answered) = oneshot::channel();
-        if self.incoming.try_send(Submission { proxy, messages, bytes, answer }).is_err() {
+        let Ok(room) = self.incoming.try_reserve() else {
             self.jobs.metrics.submit_overloaded(count);
             return Err(Fault::Overloaded);
-        }
+        };
+        let sealed = messages.into_iter().map(|message| self.seal(message, &proxy)).collect::<Result<_, _>>();
+        let messages = sealed.inspect_err(|_| self.jobs.metrics.submit_failed(count))?;
+        room.send(Submission { messages, bytes, answer });
         let answer = match timeout(self.patience, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Fault::Unknown),
@@ -96,6 +99,12 @@ impl Store {
             Err(_) => self.jobs.metrics.submit_failed(count),
         }
         answer
+    }
+
+    fn seal(&self, message: SubmittedMessage, proxy: &Name) -> Result<NewMessage, Fault> {
+        let sealed = self.jobs.keyring.seal_message(&message)?;
+        let key = self.jobs.keyring.seal_key(&message, &sealed.payload_hash);
+        Ok(NewMessage { message, proxy: proxy.clone(), sealed, key, place: Default::default() })
     }
 }
 
@@ -127,29 +136,17 @@ impl Writer {
         let began = Instant::now();
         let mut results = Vec::with_capacity(submissions.len());
         let mut answers = Vec::with_capacity(submissions.len());
-        let mut sealed = Vec::new();
-        let mut fault = None;
-        for (number, Submission { proxy, messages, answer, .. }) in submissions.into_iter().enumerate() {
+        let mut all = Vec::new();
+        for (number, Submission { messages, answer, .. }) in submissions.into_iter().enumerate() {
             answers.push(answer);
             results.push(vec![None; messages.len()]);
-            for (index, message) in messages.into_iter().enumerate() {
-                match self.jobs.keyring.seal_message(&message) {
-                    Ok(content) => {
-                        let (proxy, place) = (proxy.clone(), (number, index));
-                        let key = self.jobs.keyring.seal_key(&message, &content.payload_hash);
-                        sealed.push(NewMessage { message, proxy, sealed: content, key, place });
-                    }
-                    Err(error) => fault = Some(Fault::from(error)),
-                }
-            }
+            let placed = messages.into_iter().enumerate();
+            all.extend(placed.map(|(index, message)| NewMessage { place: (number, index), ..message }));
         }
-        let count = sealed.len();
-        if let Err(error) = self.store_all(sealed, &mut results).await {
-            error!(%error, messages = count, "a batch could not be stored");
-            fault = Some(error);
-        }
-        if fault.is_none() {
-            self.jobs.metrics.committed(count, began.elapsed());
+        let count = all.len();
+        match self.store_all(all, &mut results).await {
+            Ok(()) => self.jobs.metrics.committed(count, began.elapsed()),
+            Err(error) => error!(%error, messages = count, "a batch could not be stored"),
         }
         for (answer, results) in answers.into_iter().zip(results) {
             // All of its messages have a result, or none of them counts.
