@@ -34,22 +34,22 @@ impl NewMessage {
 
 /// The columns of a batch, as Postgres takes them.
 #[derive(Default)]
-struct Columns {
+struct Columns<'a> {
     message_ids: Vec<Uuid>,
     origins: Vec<Uuid>,
-    client_ids: Vec<String>,
+    client_ids: Vec<&'a str>,
     fingerprints: Vec<String>,
-    proxies: Vec<String>,
+    proxies: Vec<&'a str>,
     request_ids: Vec<Uuid>,
-    traceparents: Vec<Option<String>>,
-    routing_keys: Vec<Option<String>>,
-    key_ids: Vec<String>,
-    sealed: Vec<Vec<u8>>,
-    sender_indexes: Vec<Vec<u8>>,
-    payload_hashes: Vec<Vec<u8>>,
+    traceparents: Vec<Option<&'a str>>,
+    routing_keys: Vec<Option<&'a str>>,
+    key_ids: Vec<&'a str>,
+    sealed: Vec<&'a [u8]>,
+    sender_indexes: Vec<&'a [u8]>,
+    payload_hashes: Vec<&'a [u8]>,
     /// Only if a message has a key; most batches have none.
-    key_hashes: Option<Vec<Option<Vec<u8>>>>,
-    key_fingerprints: Option<Vec<Option<Vec<u8>>>>,
+    key_hashes: Option<Vec<Option<&'a [u8]>>>,
+    key_fingerprints: Option<Vec<Option<&'a [u8]>>>,
 }
 
 /// Stores the messages whose ids and idempotency keys are new, with a ready job each, and says when; none while the cluster could lose a
@@ -67,47 +67,47 @@ pub(super) async fn insert(
         DEFAULT_QUEUE,
         &columns.message_ids,
         &columns.origins,
-        &columns.client_ids,
+        &columns.client_ids as &[&str],
         &columns.fingerprints,
-        &columns.proxies,
+        &columns.proxies as &[&str],
         &columns.request_ids,
-        &columns.traceparents as &[Option<String>],
-        &columns.routing_keys as &[Option<String>],
-        &columns.key_ids,
-        &columns.sealed,
-        &columns.sender_indexes,
-        &columns.payload_hashes,
-        columns.key_hashes.as_deref() as Option<&[Option<Vec<u8>>]>,
-        columns.key_fingerprints.as_deref() as Option<&[Option<Vec<u8>>]>,
+        &columns.traceparents as &[Option<&str>],
+        &columns.routing_keys as &[Option<&str>],
+        &columns.key_ids as &[&str],
+        &columns.sealed as &[&[u8]],
+        &columns.sender_indexes as &[&[u8]],
+        &columns.payload_hashes as &[&[u8]],
+        columns.key_hashes.as_deref() as Option<&[Option<&[u8]>]>,
+        columns.key_fingerprints.as_deref() as Option<&[Option<&[u8]>]>,
     )
     .fetch_all(connection)
     .await?;
     Ok(stored.into_iter().map(|row| (row.message_id, row.queued_at)).collect())
 }
 
-impl Columns {
-    fn of(messages: &[NewMessage]) -> Self {
+impl<'a> Columns<'a> {
+    fn of(messages: &'a [NewMessage]) -> Self {
         let mut columns = Self::default();
         let origins =
             messages.chunks(GROUP_JOBS).flat_map(|chunk| iter::repeat_n(Uuid::now_v7(), chunk.len()));
         for (NewMessage { message, proxy, sealed, .. }, origin) in messages.iter().zip(origins) {
             columns.message_ids.push(message.message_id);
             columns.origins.push(origin);
-            columns.client_ids.push(message.client_id.to_string());
+            columns.client_ids.push(message.client_id.as_str());
             columns.fingerprints.push(message.cert_fingerprint.to_string());
-            columns.proxies.push(proxy.to_string());
+            columns.proxies.push(proxy.as_str());
             columns.request_ids.push(message.request_id);
-            columns.traceparents.push(message.traceparent.clone());
-            columns.routing_keys.push(message.routing_key.clone());
-            columns.key_ids.push(sealed.key_id.to_string());
-            columns.sealed.push(sealed.sealed.clone());
-            columns.sender_indexes.push(sealed.sender_index.to_vec());
-            columns.payload_hashes.push(sealed.payload_hash.to_vec());
+            columns.traceparents.push(message.traceparent.as_deref());
+            columns.routing_keys.push(message.routing_key.as_deref());
+            columns.key_ids.push(sealed.key_id.as_str());
+            columns.sealed.push(&sealed.sealed);
+            columns.sender_indexes.push(&sealed.sender_index);
+            columns.payload_hashes.push(&sealed.payload_hash);
         }
         if messages.iter().any(|message| message.key.is_some()) {
             let keys = messages.iter().map(|message| message.key.as_ref());
-            columns.key_hashes = Some(keys.clone().map(|key| Some(key?.key_hash.to_vec())).collect());
-            columns.key_fingerprints = Some(keys.map(|key| Some(key?.fingerprint.to_vec())).collect());
+            columns.key_hashes = Some(keys.clone().map(|key| Some(key?.key_hash.as_slice())).collect());
+            columns.key_fingerprints = Some(keys.map(|key| Some(key?.fingerprint.as_slice())).collect());
         }
         columns
     }
