@@ -135,7 +135,10 @@ impl Ours {
     pub(crate) fn ingest(&self, ask: Ask, window: Window) -> anyhow::Result<Sample> {
         self.reset()?;
         let load = Load::Requests(self.requests(ask, window)?);
-        rate(&load, self.watched())
+        let sample = rate(&load, self.watched())?;
+        // cleaning up behind this run is not the peer's work
+        self.reset()?;
+        Ok(sample)
     }
 
     /// Stores so many messages, by the fastest way there is.
@@ -165,6 +168,7 @@ impl Ours {
         let load = Requests { gate: Some(gate), ..self.requests(ask, window)? };
         let sample = rate(&Load::Requests(load), self.watched());
         worker.process.stop()?;
+        self.reset()?;
         sample
     }
 }

@@ -12,8 +12,10 @@ use crate::{
 
 const LARGE: u64 = 2_000_000;
 const SMALL: u64 = 10_000;
-/// How often the small one is filled and drained in a run; of the large one as many jobs are done at once.
-const TIMES: u64 = 5;
+/// How often half of the small one is drained and filled again in a run; of the large one as many jobs are done at
+/// once.
+const TIMES: u64 = 10;
+const HALF: u64 = SMALL / 2;
 
 /// `backlog_growth`; the stack with the large backlog is its own.
 #[derive(Debug, Default)]
@@ -41,7 +43,7 @@ impl Figure for Backlog {
             self.large = Some(ours);
         }
         let ours = self.large.as_ref().context("started above")?;
-        let outcome = drain(ours, TIMES * SMALL)?;
+        let outcome = drain(ours, TIMES * HALF)?;
         // keeps it as large as it was
         ours.fill(outcome.count)?;
         Ok(Sample::of(outcome.rate()))
@@ -50,10 +52,11 @@ impl Figure for Backlog {
     fn peer(&mut self, scene: &mut Scene) -> anyhow::Result<Option<Sample>> {
         let ours = scene.ours()?;
         ours.reset()?;
+        ours.fill(HALF)?;
         let (mut jobs, mut seconds) = (0.0, 0.0);
         for _ in 0..TIMES {
-            ours.fill(SMALL)?;
-            let outcome = drain(ours, SMALL)?;
+            ours.fill(HALF)?;
+            let outcome = drain(ours, HALF)?;
             jobs += outcome.counted();
             seconds += outcome.seconds;
         }

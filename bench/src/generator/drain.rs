@@ -6,7 +6,6 @@ use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
 use super::{
     connection::Connection,
@@ -41,11 +40,16 @@ struct Completion {
 pub(super) async fn run(load: Drain, signals: Signals) -> anyhow::Result<Outcome> {
     let tls = tls::connector(&load.target)?;
     let load = Arc::new(load);
+    let mut connections = Vec::with_capacity(load.connections);
+    for _ in 0..load.connections {
+        connections.push(Connection::open(load.target.address, &tls).await?);
+    }
+    // connecting is no part of what is measured
     let meter = Meter::default();
     meter.begin(signals)?;
     let mut tasks = JoinSet::new();
-    for _ in 0..load.connections {
-        tasks.spawn(drain(load.clone(), tls.clone(), meter.clone()));
+    for connection in connections {
+        tasks.spawn(drain(load.clone(), connection, meter.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
         ended??;
@@ -53,8 +57,7 @@ pub(super) async fn run(load: Drain, signals: Signals) -> anyhow::Result<Outcome
     Ok(meter.end())
 }
 
-async fn drain(load: Arc<Drain>, tls: TlsConnector, meter: Meter) -> anyhow::Result<()> {
-    let mut connection = Connection::open(load.target.address, &tls).await?;
+async fn drain(load: Arc<Drain>, mut connection: Connection, meter: Meter) -> anyhow::Result<()> {
     let ask = json!({ "queue": "default", "max": load.batch, "lease_seconds": 60, "wait_seconds": 0 });
     let mut lease = Request::post("/api/v1/jobs/lease", &ask.to_string(), 200, 1);
     while meter.counted() < load.jobs {

@@ -31,7 +31,7 @@ use super::{
     insert::{NewMessage, insert},
     kept::Kept,
 };
-use crate::config::QueueConfig;
+use crate::{config::QueueConfig, seal::Keyring};
 
 type Answer = Result<Vec<SubmitResult>, Fault>;
 
@@ -86,8 +86,10 @@ impl Store {
             self.jobs.metrics.submit_overloaded(count);
             return Err(Fault::Overloaded);
         };
-        let sealed = messages.into_iter().map(|message| self.seal(message, &proxy)).collect::<Result<_, _>>();
-        let messages = sealed.inspect_err(|_| self.jobs.metrics.submit_failed(count))?;
+        let keyring = &self.jobs.keyring;
+        let sealed = messages.into_iter().map(|message| seal(keyring, message, proxy.clone()));
+        let messages =
+            sealed.collect::<Result<_, _>>().inspect_err(|_| self.jobs.metrics.submit_failed(count))?;
         room.send(Submission { messages, bytes, answer });
         let answer = match timeout(self.patience, answered).await {
             Ok(Ok(answer)) => answer,
@@ -100,12 +102,12 @@ impl Store {
         }
         answer
     }
+}
 
-    fn seal(&self, message: SubmittedMessage, proxy: &Name) -> Result<NewMessage, Fault> {
-        let sealed = self.jobs.keyring.seal_message(&message)?;
-        let key = self.jobs.keyring.seal_key(&message, &sealed.payload_hash);
-        Ok(NewMessage { message, proxy: proxy.clone(), sealed, key, place: Default::default() })
-    }
+fn seal(keyring: &Keyring, message: SubmittedMessage, proxy: Name) -> Result<NewMessage, Fault> {
+    let sealed = keyring.seal_message(&message)?;
+    let key = keyring.seal_key(&message, &sealed.payload_hash);
+    Ok(NewMessage { message, proxy, sealed, key, place: Default::default() })
 }
 
 impl Writer {
@@ -140,8 +142,12 @@ impl Writer {
         for (number, Submission { messages, answer, .. }) in submissions.into_iter().enumerate() {
             answers.push(answer);
             results.push(vec![None; messages.len()]);
-            let placed = messages.into_iter().enumerate();
-            all.extend(placed.map(|(index, message)| NewMessage { place: (number, index), ..message }));
+            for (index, message) in messages.into_iter().enumerate() {
+                match self.sealed_anew(message) {
+                    Ok(message) => all.push(NewMessage { place: (number, index), ..message }),
+                    Err(error) => error!(%error, "a message could not be sealed anew"),
+                }
+            }
         }
         let count = all.len();
         match self.store_all(all, &mut results).await {
@@ -154,6 +160,13 @@ impl Writer {
             // Nobody waits any more: the proxy sends it again and gets `replayed`.
             let _gave_up = answer.send(complete.ok_or(Fault::Unknown));
         }
+    }
+
+    /// A message that waited while the key changed: nobody may be told that the former one is of no use while somebody
+    /// stores under it.
+    fn sealed_anew(&self, new: NewMessage) -> Result<NewMessage, Fault> {
+        let keyring = &self.jobs.keyring;
+        if keyring.is_current(&new.sealed.key_id) { Ok(new) } else { seal(keyring, new.message, new.proxy) }
     }
 
     /// Stores the first of each id and key, and recognises the others in one go, however many they are: who sends one

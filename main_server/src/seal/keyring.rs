@@ -135,6 +135,12 @@ impl Keyring {
         self.ring.load().current.clone()
     }
 
+    /// Whether messages are sealed under this one.
+    #[must_use]
+    pub fn is_current(&self, key_id: &Name) -> bool {
+        self.ring.load().current == *key_id
+    }
+
     /// The keys there are.
     #[must_use]
     pub fn key_ids(&self) -> Vec<Name> {

@@ -78,6 +78,31 @@ async fn what_does_not_open_stays_and_is_counted_and_its_neighbours_are_sealed_a
 }
 
 #[tokio::test]
+async fn a_message_that_waits_while_the_key_changes_is_stored_under_the_new_one() {
+    let (server, _) = Server::new().await;
+    let mut lock = server.onlooker.begin().await.unwrap();
+    sqlx::query("LOCK TABLE messages").execute(&mut *lock).await.unwrap();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                 AND wait_event_type = 'Lock' AND query LIKE '-- queue.insert%'";
+    let (on_its_way, waiting) = (message("client_001", "on its way"), message("client_001", "waiting"));
+    tokio::join!(server.store(std::slice::from_ref(&on_its_way)), async {
+        eventually(|| async { server.value(waits).await == "1" }).await;
+        // it comes to the writer, which is busy, before the key changes
+        tokio::join!(server.store(std::slice::from_ref(&waiting)), async {
+            server.rotate().await;
+            lock.rollback().await.unwrap();
+        });
+    });
+    let under = format!("SELECT key_id FROM messages WHERE message_id = '{}'", waiting.message_id);
+    assert_eq!(server.value(&under).await, "k2");
+    assert_eq!(server.sealed_under("k1").await, "1 0");
+    let mut texts: Vec<_> = server.lease().await.into_iter().map(|job| job.message_body).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["on its way", "waiting"]);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_server_that_has_not_read_the_new_ring_yet_loses_nothing() {
     let (mut ahead, url) = Server::new().await;
     let mut behind = Server::on(&url, Some(&ahead.file)).await;
