@@ -56,7 +56,7 @@ bench: ## how fast it is, beside nginx and RabbitMQ; the best part of an hour, o
 bench-quick: ## the same in three minutes: shows that everything works, proves nothing
 	@deploy/install-packages.sh bench
 	cargo build --release --locked --package bench
-	cargo run --release --locked --package bench -- --quick --within 150 $(BENCH)
+	cargo run --release --locked --package bench -- --quick --within 120 $(BENCH)
 
 packages:
 	@deploy/install-packages.sh

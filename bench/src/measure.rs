@@ -30,6 +30,7 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<bool> {
         let late = options.within.is_some_and(|within| began.elapsed() >= within);
         let runs = runs(options, figure.as_ref());
         let name = figure.row().name;
+        let mut failed = false;
         let result = if late {
             Result::not_measured(figure.as_ref(), "not measured: the time given by --within was over")
         } else if runs == 0 {
@@ -40,23 +41,24 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<bool> {
                 figure.row().peer.map_or("", |_| " and the peer")
             ));
             let (taken, failure) = take(figure.as_mut(), &mut scene, runs);
-            // its stacks stop here, before the next figure's start
-            complete &= failure.as_ref().is_none_or(anyhow::Error::is::<NotYet>);
-            if failure.as_ref().is_some_and(|error| !error.is::<NotYet>()) {
-                scene.discard();
-            }
+            failed = failure.as_ref().is_some_and(|error| !error.is::<NotYet>());
+            complete &= !failed;
             Result::of(figure.as_ref(), taken, failure)
         };
-        drop(figure);
         report::say(&result.line());
         report.add(result);
         // after each, so that nothing that comes later can lose it
         report.write(&options.out)?;
+        // its stacks stop here, before the next figure's start
+        complete &= stopped(|| drop(figure));
+        if failed {
+            complete &= stopped(|| scene.discard());
+        }
         if scene.interrupt.is_asked() {
             bail!("interrupted; what was measured is in {}", options.out.display());
         }
     }
-    scene.discard();
+    complete &= stopped(|| scene.discard());
     report::say(&format!("\n{}\n{}", report.table(), options.out.display()));
     Ok(complete)
 }
@@ -83,16 +85,27 @@ fn runs(options: &Options, figure: &dyn Figure) -> u32 {
     }
 }
 
-/// The runs, and what ended them too early.
+/// Lets stacks stop. One that does not stop as it should panics, and no figure is lost by it; `false` if it did.
+fn stopped(stop: impl FnOnce()) -> bool {
+    let outcome = catch_unwind(AssertUnwindSafe(stop));
+    outcome.inspect_err(|panic| report::warn(&format!("did not stop: {}", text(panic.as_ref())))).is_ok()
+}
+
+/// The runs, and what ended them too early. One that fails is taken once more: a noisy moment is no reason to lose those
+/// before it.
 fn take(figure: &mut dyn Figure, scene: &mut Scene, runs: u32) -> (Vec<Run>, Option<anyhow::Error>) {
-    let mut taken = Vec::new();
-    for _ in 0..runs {
+    let (mut taken, mut again) = (Vec::new(), true);
+    while taken.len() < runs as usize {
         // a stack that does not stop as it should panics; that is one figure's failure
         let run = catch_unwind(AssertUnwindSafe(|| {
-            Ok(Run { ours: figure.ours(scene)?, peer: figure.peer(scene)? })
+            anyhow::Ok(Run { ours: figure.ours(scene)?, peer: figure.peer(scene)? })
         }));
         match run {
             Ok(Ok(run)) => taken.push(run),
+            Ok(Err(error)) if again && !error.is::<NotYet>() && !scene.interrupt.is_asked() => {
+                report::warn(&format!("a run failed and is taken again: {error:#}"));
+                again = false;
+            }
             Ok(Err(error)) => return (taken, Some(error)),
             Err(panic) => return (taken, Some(anyhow::anyhow!("it panicked: {}", text(panic.as_ref())))),
         }

@@ -2,7 +2,7 @@
 
 mod machine;
 
-use std::{fs, io::Write as _, path::Path};
+use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -73,6 +73,14 @@ impl Result {
         Self { reason, ..Self::of(figure, Vec::new(), None) }
     }
 
+    fn samples_of_ours(&self) -> impl Iterator<Item = &Sample> {
+        self.runs.iter().map(|run| &run.ours)
+    }
+
+    fn samples_of_peer(&self) -> impl Iterator<Item = &Sample> {
+        self.runs.iter().filter_map(|run| run.peer.as_ref())
+    }
+
     fn goal(&self) -> String {
         format!("{} {}", self.row.goal.sign(), self.row.goal.bound())
     }
@@ -87,6 +95,10 @@ impl Result {
             "ratio": self.ratio,
             "goal": self.goal(),
             "met": self.met,
+            "cpu_seconds_per_1000": {
+                "ours": medians(self.samples_of_ours()).cpu_seconds_per_1000,
+                "peer": medians(self.samples_of_peer()).cpu_seconds_per_1000,
+            },
             "runs": self.runs,
             "what": self.row.what,
         });
@@ -123,20 +135,35 @@ impl Result {
             let met = if *met { "met" } else { "missed" };
             lines.push(format!("    {goal}: {} ({met})", short(*seen)));
         }
-        for (side, last) in [
-            ("ours", self.runs.last().map(|run| &run.ours)),
-            ("peer", self.runs.last().and_then(|run| run.peer.as_ref())),
-        ] {
-            if let Some(sample) = last {
-                lines.extend(detail(side, sample));
-            }
-        }
+        lines.extend(detail("ours", &medians(self.samples_of_ours())));
+        lines.extend(detail("peer", &medians(self.samples_of_peer())));
         lines.extend(self.reason.as_ref().map(|reason| format!("    {reason}")));
         lines.join("\n")
     }
 }
 
-/// Processor time and what else was seen in a run.
+/// Processor time and what else was seen, each the median of the runs.
+fn medians<'a>(samples: impl Iterator<Item = &'a Sample>) -> Sample {
+    let (mut spent, mut also) = (BTreeMap::<_, Vec<f64>>::new(), BTreeMap::<_, Vec<f64>>::new());
+    for sample in samples {
+        for (label, seconds) in &sample.cpu_seconds_per_1000 {
+            spent.entry(label.clone()).or_default().push(*seconds);
+        }
+        for (name, value) in &sample.also {
+            also.entry(*name).or_default().push(*value);
+        }
+    }
+    Sample {
+        cpu_seconds_per_1000: spent
+            .into_iter()
+            .filter_map(|(label, all)| Some((label, median(&all)?)))
+            .collect(),
+        also: also.into_iter().filter_map(|(name, all)| Some((name, median(&all)?))).collect(),
+        ..Sample::default()
+    }
+}
+
+/// Processor time and what else was seen.
 fn detail(side: &str, sample: &Sample) -> Option<String> {
     let micros =
         sample.cpu_seconds_per_1000.iter().map(|(label, seconds)| format!("{label} {}", short(*seconds)));

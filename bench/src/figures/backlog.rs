@@ -4,18 +4,17 @@ use anyhow::Context as _;
 
 use crate::{
     figure::{Compare, Figure, Goal, Row, Sample},
-    load::{Drain, Load, Outcome, generate},
+    load::{Drain, Load, generate},
     ours::Ours,
+    processor::Spent,
     scene::Scene,
     statistics::ratio,
 };
 
 const LARGE: u64 = 2_000_000;
 const SMALL: u64 = 10_000;
-/// How often half of the small one is drained and filled again in a run; of the large one as many jobs are done at
-/// once.
-const TIMES: u64 = 10;
-const HALF: u64 = SMALL / 2;
+/// How often in a run.
+const TIMES: u32 = 10;
 
 /// `backlog_growth`; the stack with the large backlog is its own.
 #[derive(Debug, Default)]
@@ -42,29 +41,31 @@ impl Figure for Backlog {
             ours.fill(LARGE)?;
             self.large = Some(ours);
         }
-        let ours = self.large.as_ref().context("started above")?;
-        let outcome = drain(ours, TIMES * HALF)?;
-        // keeps it as large as it was
-        ours.fill(outcome.count)?;
-        Ok(Sample::of(outcome.rate()))
+        drained(self.large.as_ref().context("started above")?)
     }
 
     fn peer(&mut self, scene: &mut Scene) -> anyhow::Result<Option<Sample>> {
         let ours = scene.ours()?;
         ours.reset()?;
-        ours.fill(HALF)?;
-        let (mut jobs, mut seconds) = (0.0, 0.0);
-        for _ in 0..TIMES {
-            ours.fill(HALF)?;
-            let outcome = drain(ours, HALF)?;
-            jobs += outcome.counted();
-            seconds += outcome.seconds;
-        }
-        Ok(Some(Sample::of(ratio(jobs, seconds))))
+        ours.fill(SMALL)?;
+        drained(ours).map(Some)
     }
 }
 
-fn drain(ours: &Ours, jobs: u64) -> anyhow::Result<Outcome> {
-    let load = Drain { target: ours.worker_door()?, connections: 4, batch: 500, jobs };
-    Ok(generate(&Load::Drain(load), Vec::new())?.0)
+/// Drains half of what is the small backlog again and again, and fills up what was drained each time.
+fn drained(ours: &Ours) -> anyhow::Result<Sample> {
+    let (mut jobs, mut seconds, mut all) = (0.0, 0.0, Spent::new());
+    for _ in 0..TIMES {
+        let load = Drain { target: ours.worker_door()?, connections: 4, batch: 500, jobs: SMALL / 2 };
+        let (outcome, spent) = generate(&Load::Drain(load), ours.watched())?;
+        jobs += outcome.counted();
+        seconds += outcome.seconds;
+        for (label, seconds) in spent {
+            *all.entry(label).or_default() += seconds;
+        }
+        ours.fill(outcome.count)?;
+    }
+    let cost = |(label, seconds): (String, f64)| (label, ratio(seconds, jobs / 1000.0));
+    let cpu_seconds_per_1000 = all.into_iter().map(cost).collect();
+    Ok(Sample { value: ratio(jobs, seconds), cpu_seconds_per_1000, ..Sample::default() })
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use local::psql;
 
 use crate::{
     figure::{Compare, Figure, Goal, Row, Sample},
@@ -34,7 +35,7 @@ impl Figure for HeldXmin {
 
     fn ours(&mut self, scene: &mut Scene) -> anyhow::Result<Sample> {
         let ours = scene.ours()?;
-        let mut held = Held::begin(ours.stack.owner_url())?;
+        let held = Held::begin(ours.stack.owner_url())?;
         let sample = ours.end_to_end(WINDOW);
         held.is_still_there()?;
         sample
@@ -45,30 +46,43 @@ impl Figure for HeldXmin {
     }
 }
 
+/// What the session is called in the database.
+const HELD: &str = "bench held";
+
 /// A session that is idle in its transaction. Dropping it ends it.
-struct Held(Child);
+struct Held {
+    psql: Child,
+    url: String,
+}
 
 impl Held {
     fn begin(url: &str) -> anyhow::Result<Self> {
         let mut psql = Command::new("psql");
-        psql.args(["--no-psqlrc", "--quiet", url]).stdin(Stdio::piped()).stdout(Stdio::null());
+        psql.env("PGAPPNAME", HELD)
+            .args(["--no-psqlrc", "--quiet", url])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null());
         let mut child = psql.spawn().context("cannot run psql")?;
         let stdin = child.stdin.as_mut().context("psql without standard input")?;
         // a snapshot is taken by the first query
         writeln!(stdin, "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT count(*) FROM queues;")?;
         stdin.flush()?;
-        Ok(Self(child))
+        Ok(Self { psql: child, url: url.to_owned() })
     }
 
-    fn is_still_there(&mut self) -> anyhow::Result<()> {
-        anyhow::ensure!(self.0.try_wait()?.is_none(), "the open transaction ended too early");
+    fn is_still_there(&self) -> anyhow::Result<()> {
+        let holding = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{HELD}' \
+             AND state = 'idle in transaction' AND backend_xmin IS NOT NULL"
+        );
+        anyhow::ensure!(psql(&self.url, &holding)?.trim() == "1", "the open transaction ended too early");
         Ok(())
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let _ended_already = self.0.kill();
-        let _reaped = self.0.wait();
+        let _ended_already = self.psql.kill();
+        let _reaped = self.psql.wait();
     }
 }

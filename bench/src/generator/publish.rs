@@ -59,13 +59,22 @@ pub(super) async fn run(load: Publish, signals: Signals) -> anyhow::Result<Outco
         connections.push(connection);
         tasks.spawn(publish(channel, load.clone(), meter.clone(), way.clone()));
     }
-    tokio::select! {
-        outcome = meter.measure(load.window, signals) => outcome,
+    let outcome = tokio::select! {
+        outcome = meter.measure(load.window, signals) => outcome?,
         Some(ended) = tasks.join_next() => {
             ended??;
             anyhow::bail!("a publisher or the consumer ended");
         }
-    }
+    };
+    tasks.shutdown().await;
+    // what is left is nobody's work in the next run
+    let connection = connect(&load.target).await?;
+    connection
+        .create_channel()
+        .await?
+        .queue_purge(load.queue.as_str().into(), QueuePurgeOptions::default())
+        .await?;
+    Ok(outcome)
 }
 
 async fn connect(target: &Target) -> anyhow::Result<Connection> {

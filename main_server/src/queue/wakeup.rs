@@ -19,8 +19,9 @@ use std::{
 use shared::shutdown::Shutdown;
 use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
-use self::{others::Others, tell::Teller};
+use self::{hear::TO_MYSELF, others::Others, tell::Teller};
 
 /// The channel between main servers; the payload is the queue's name.
 const CHANNEL: &str = "portcullis_queue";
@@ -38,6 +39,8 @@ pub(super) struct Wakeups {
     queues: Mutex<HashMap<String, Waiters>>,
     teller: Teller,
     others: Others,
+    /// How what we send to ourselves begins.
+    myself: String,
     /// The backends of our own connections, the latest last: what they say is no news to us.
     backends: Mutex<VecDeque<u32>>,
 }
@@ -63,12 +66,7 @@ impl Wakeups {
     /// Listens to the other servers and tells them, until the soft stop, over two connections of its own, which
     /// are made like those of `pool`: hints must not wait behind the work, nor the work behind them.
     pub(super) fn open(pool: &PgPool, shutdown: &Shutdown) -> Arc<Self> {
-        let wakeups = Arc::new(Self {
-            queues: Mutex::default(),
-            teller: Teller::default(),
-            others: Others::default(),
-            backends: Mutex::default(),
-        });
+        let wakeups = Arc::new(Self::new());
         let of_connection = wakeups.clone();
         let own = PgPoolOptions::new()
             .max_connections(2)
@@ -94,13 +92,23 @@ impl Wakeups {
         wakeups
     }
 
+    fn new() -> Self {
+        Self {
+            queues: Mutex::default(),
+            teller: Teller::default(),
+            others: Others::default(),
+            myself: format!("{TO_MYSELF}{}", Uuid::new_v4()),
+            backends: Mutex::default(),
+        }
+    }
+
     /// Where to wait for jobs of a queue.
     pub(super) fn of(self: &Arc<Self>, queue: &str) -> Waiting {
         Waiting { wakeups: self.clone(), queue: queue.to_owned() }
     }
 
     /// Jobs became ready: wakes one of those who wait here; if nobody does, the next one to come looks at once,
-    /// and the other servers are told.
+    /// and the other servers are told, if there may be any.
     pub(super) fn wake(&self, queue: &str) {
         let mut queues = self.queues();
         let waiters = of(&mut queues, queue);
@@ -125,10 +133,16 @@ impl Wakeups {
 
     /// A server says that jobs became ready. It told everybody: nothing is passed on.
     fn heard(&self, queue: &str, backend: u32) {
+        if queue.starts_with(TO_MYSELF) {
+            // by what it says, not by who said it: a pooler may give another server the backend that was ours
+            if !queue.starts_with(&self.myself) {
+                self.others.heard(Instant::now());
+            }
+            return;
+        }
         if self.backends().contains(&backend) {
             return;
         }
-        self.others.heard(Instant::now());
         // Only queues that somebody asked for here; anybody can send a notification.
         if let Some(waiters) = self.queues().get_mut(queue) {
             waiters.wake();
@@ -214,5 +228,30 @@ impl Drop for Turn {
         if self.receiver.try_recv().is_ok() {
             self.waiting.wakeups.wake(&self.waiting.queue);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_alone_tells_nobody_until_another_one_is_heard() {
+        let wakeups = Wakeups::new();
+        wakeups.wake("default");
+        assert_eq!(wakeups.teller.take_due(), ["default"], "nobody knows yet who is there");
+
+        let long_ago = Instant::now().checked_sub(Duration::from_mins(2)).unwrap();
+        wakeups.others.listening(long_ago);
+        wakeups.wake("default");
+        wakeups.heard(&format!("{}.1", wakeups.myself), 1);
+        wakeups.wake("default");
+        assert!(wakeups.teller.take_due().is_empty(), "it hears itself alone");
+
+        // a pooler gave another server the backend that was ours
+        wakeups.connected(1);
+        wakeups.heard("?4dd0a2c1-7f0a-4d1c-9d4b-0b8f0c6f8a55", 1);
+        wakeups.wake("default");
+        assert_eq!(wakeups.teller.take_due(), ["default"]);
     }
 }

@@ -20,10 +20,7 @@ use std::{
 };
 
 use shared::identity::Name;
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout_at},
-};
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     TooLate, Waiting,
@@ -155,7 +152,7 @@ impl FairQueue {
     /// more.
     pub(super) async fn collect(self: &Arc<Self>) -> Option<(Vec<Waiting>, Place)> {
         loop {
-            let (batch, late, closed, alone_at) = {
+            let (batch, late, closed) = {
                 let mut queues = self.lock();
                 let now = Instant::now();
                 let enough = queues.is_enough(self.bounds, now);
@@ -163,9 +160,7 @@ impl FairQueue {
                 if !batch.is_empty() {
                     queues.pace.left(batch.len(), now);
                 }
-                let alone_at = queues.pace.alone_at();
-                let soon = queues.waiting > 0 && alone_at > now;
-                (batch, late, queues.closed && queues.waiting == 0, soon.then_some(alone_at))
+                (batch, late, queues.closed && queues.waiting == 0)
             };
             refuse(late);
             if !batch.is_empty() {
@@ -175,11 +170,7 @@ impl FairQueue {
                 return None;
             }
             // Whatever changed since the lock was released has left a permit.
-            let changed = self.changed.notified();
-            match alone_at {
-                Some(at) => drop(timeout_at(at, changed).await),
-                None => changed.await,
-            }
+            self.changed.notified().await;
         }
     }
 
@@ -191,7 +182,8 @@ impl FairQueue {
             (queues.take_late(now), queues.is_enough(self.bounds, now), queues.closed)
         };
         refuse(late);
-        if enough {
+        // with the last one gone, whoever collects is to see that there will be no more
+        if enough || closed {
             self.changed.notify_one();
         }
         !closed

@@ -1,9 +1,9 @@
-//! When the next batch leaves: at once while nobody is on the way, nor left just now; else when it is worth the way.
+//! When the next batch leaves: at once while nobody is on the way, else when it is worth the way.
 //!
 //! A batch costs its way, a statement and a commit, whatever is in it. Many small ones side by side cost everybody time
 //! that one large one would not. So beside others a batch leaves when it is as large as they usually are; at the latest
 //! when one of them is back, or is so late that something else than work holds it up. Where nobody is on the way a
-//! message waits at most for the moment that batches keep apart, and little load makes small usual batches, which leave side by side. It is Nagle's rule (RFC 896) for several segments
+//! message never waits, and little load makes small usual batches, which leave side by side. It is Nagle's rule (RFC 896) for several segments
 //! on the way.
 
 use std::time::Duration;
@@ -13,10 +13,6 @@ use tokio::time::Instant;
 /// Longer than a commit takes on any healthy disk: a batch that is away for so long is no company to wait for.
 pub(super) const LATE: Duration = Duration::from_millis(25);
 
-/// Batches smaller than usual leave no sooner after one another, also where nobody is on the way: at a few thousand
-/// messages a second, a commit of a millisecond would otherwise be one for every two or three of them.
-const APART: Duration = Duration::from_millis(2);
-
 /// See above.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -25,8 +21,6 @@ pub(super) struct Pace {
     /// So many of them need no company: one for each main server.
     alone: usize,
     in_flight: usize,
-    /// See [`APART`]; with several main servers each has its turn in it.
-    apart: Duration,
     left_at: Instant,
     /// Messages of the largest batch of late; forgotten by a quarter with each batch.
     usual: usize,
@@ -34,8 +28,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(most: usize, alone: usize) -> Self {
-        let apart = APART / u32::try_from(alone).unwrap_or(u32::MAX).max(1);
-        Self { most, alone, in_flight: 0, apart, left_at: Instant::now(), usual: 1 }
+        Self { most, alone, in_flight: 0, left_at: Instant::now(), usual: 1 }
     }
 
     /// How many messages must wait for the next batch to leave; `None` while too many are on the way.
@@ -43,19 +36,16 @@ impl Pace {
         if self.in_flight >= self.most {
             return None;
         }
-        Some(if now < self.alone_at() { self.usual } else { 1 })
-    }
-
-    /// When the next batch needs no company any more, if none comes back before.
-    pub(super) fn alone_at(&self) -> Instant {
-        self.left_at + if self.in_flight >= self.alone { LATE } else { self.apart }
+        let needs_company =
+            self.in_flight >= self.alone && now.saturating_duration_since(self.left_at) < LATE;
+        Some(if needs_company { self.usual } else { 1 })
     }
 
     /// A batch of so many messages left.
     pub(super) fn left(&mut self, messages: usize, now: Instant) {
         self.in_flight += 1;
         self.left_at = now;
-        self.usual = messages.max(self.usual - self.usual / 4).max(1);
+        self.usual = messages.max(self.usual - self.usual.div_ceil(4)).max(1);
     }
 
     /// A batch is answered, or given up.
@@ -82,7 +72,7 @@ mod tests {
                 now += Duration::from_millis(millis);
                 (0..back).for_each(|_| pace.back());
                 if pace.in_flight == 0 {
-                    prop_assert_eq!(pace.enough(now + APART), Some(1), "nobody is on the way");
+                    prop_assert_eq!(pace.enough(now), Some(1), "nobody is on the way");
                 }
                 if pace.in_flight < most {
                     prop_assert_eq!(pace.enough(now + LATE), Some(1), "what is on the way is late");
@@ -111,21 +101,7 @@ mod tests {
         pace.left(60, now);
         pace.back();
         pace.back();
-        assert_eq!(pace.enough(now + APART), Some(1), "whatever was usual, nobody is on the way");
-    }
-
-    #[test]
-    fn small_batches_do_not_leave_right_after_one_another() {
-        let (mut pace, now) = (Pace::new(4, 1), Instant::now());
-        pace.left(8, now);
-        pace.back();
-        assert_eq!(pace.alone_at(), now + APART);
-        assert_eq!(pace.enough(now + APART / 2), Some(8), "as large as usual is large enough");
-        assert_eq!(pace.enough(now + APART), Some(1));
-        let mut two_servers = Pace::new(4, 2);
-        two_servers.left(8, now);
-        two_servers.back();
-        assert_eq!(two_servers.enough(now + APART / 2), Some(1), "each has its turn");
+        assert_eq!(pace.enough(now), Some(1), "whatever was usual, nobody is on the way");
     }
 
     #[test]
@@ -141,7 +117,7 @@ mod tests {
     #[test]
     fn what_was_usual_is_forgotten() {
         let (mut pace, now) = (Pace::new(5, 1), Instant::now());
-        for (messages, enough) in [(100, 100), (1, 75), (1, 57), (1, 43)] {
+        for (messages, enough) in [(100, 100), (1, 75), (1, 56), (1, 42)] {
             pace.left(messages, now);
             assert_eq!(pace.enough(now), Some(enough));
         }
@@ -149,14 +125,14 @@ mod tests {
             pace.back();
             pace.left(1, now);
         }
-        assert!(pace.usual < 4, "{}", pace.usual);
+        assert_eq!(pace.usual, 1, "a lone message leaves beside lone ones again");
     }
 
     #[test]
     fn no_more_than_the_most_are_on_the_way_and_each_main_server_has_one_without_company() {
         let (mut pace, now) = (Pace::new(3, 2), Instant::now());
         pace.left(50, now);
-        assert_eq!(pace.enough(now + APART / 2), Some(1), "the second main server is idle");
+        assert_eq!(pace.enough(now), Some(1), "the second main server is idle");
         pace.left(50, now);
         pace.left(50, now);
         assert_eq!(pace.enough(now + LATE), None);

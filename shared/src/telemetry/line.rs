@@ -107,13 +107,12 @@ pub(super) const fn misleads(character: char) -> bool {
     )
 }
 
-/// The last digits of a number, as many as there is room for; what is left of it.
-fn put_digits(room: &mut [u8], mut number: u64) -> u64 {
+/// The last digits of a number, as many as there is room for.
+fn put_digits(room: &mut [u8], mut number: u64) {
     for place in room.iter_mut().rev() {
         *place = b'0' + u8::try_from(number % 10).unwrap_or_default();
         number /= 10;
     }
-    number
 }
 
 /// A number in its digits, `least` at least.
@@ -253,6 +252,13 @@ mod tests {
         assert_eq!(
             rest(&line),
             "  INFO access: request count=3 seconds=12.000346 none=-1.5 door=\"client door\" remote=[::1]:5 open=true\n"
+        );
+        let line = logged(
+            || info!(target: "t", none = 0_u64, ten = 10_u64, most = u64::MAX, zero = 0.0, half = 0.5, "n"),
+        );
+        assert_eq!(
+            rest(&line),
+            "  INFO t: n none=0 ten=10 most=18446744073709551615 zero=0.000000 half=0.500000\n"
         );
         let line = logged(|| {
             let _entered = info_span!("queue.lease", max = 5).entered();

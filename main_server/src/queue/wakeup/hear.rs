@@ -2,14 +2,14 @@
 //!
 //! In: notifications with a queue's name. Out: a worker woken for each. A connection that is lost is made again.
 //! Now and then something is sent to ourselves: if it does not come back, notifications get lost on their way, as
-//! `PgBouncer` loses them in transaction mode, and that is said; the poll goes on without them.
+//! `PgBouncer` loses them in transaction mode, and that is said; the poll goes on without them. The others hear it too, and
+//! know from it that we listen ([`super::others`]).
 
 use std::{fmt, time::Duration};
 
 use sqlx::{PgPool, postgres::PgListener};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
-use uuid::Uuid;
 
 use super::{CHANNEL, Wakeups, tell::tell};
 
@@ -19,7 +19,7 @@ pub(super) const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 /// Between attempts to listen.
 const AGAIN: Duration = Duration::from_secs(1);
 /// No queue's name begins like this.
-const TO_MYSELF: char = '?';
+pub(super) const TO_MYSELF: char = '?';
 
 /// Why nothing is heard.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +51,12 @@ async fn listen(
 ) -> Result<std::convert::Infallible, Deaf> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(CHANNEL).await?;
+    let mut number = 0_u64;
     loop {
-        let to_myself = format!("{TO_MYSELF}{}", Uuid::new_v4());
-        tell(pool, std::slice::from_ref(&to_myself)).await?;
+        number += 1;
+        let to_myself = format!("{}.{number}", wakeups.myself);
+        let told = timeout(ARRIVES_WITHIN, tell(pool, std::slice::from_ref(&to_myself)));
+        told.await.map_err(|_| Deaf::Lost)??;
         let sent_at = Instant::now();
         if !hear_until(&mut listener, wakeups, sent_at + ARRIVES_WITHIN, Some(&to_myself)).await? {
             return Err(Deaf::Lost);

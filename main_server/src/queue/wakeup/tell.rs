@@ -49,7 +49,7 @@ impl Teller {
     /// Runs until the soft stop. What it has not told then is found by the others' polls.
     pub(super) async fn run(&self, pool: &PgPool, shutdown: &Shutdown) {
         while !shutdown.is_requested() {
-            let due = self.pending().take_due(Instant::now());
+            let due = self.take_due();
             if due.is_empty() {
                 tokio::select! {
                     () = self.until_due() => {}
@@ -74,6 +74,11 @@ impl Teller {
                 () = shutdown.requested() => return,
             }
         }
+    }
+
+    /// Whom to tell about now.
+    pub(super) fn take_due(&self) -> Vec<String> {
+        self.pending().take_due(Instant::now())
     }
 
     async fn until_due(&self) {
