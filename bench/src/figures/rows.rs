@@ -9,7 +9,7 @@ use crate::{
 
 /// Of each of the bare inserts' statements.
 const ROWS: usize = 500;
-/// As many as the main server has writers.
+/// More than one, which Postgres can do in parallel; the main server has one writer.
 const CONNECTIONS: usize = 2;
 
 #[derive(Debug)]
