@@ -268,10 +268,12 @@ fn a_certificate_that_main_servers_do_not_know_yet_waits_until_they_do() {
     issue(&Authority::create(TrustDomain::default()).unwrap());
     steady.wait_for(5);
     let issued = issue(stack.authority());
+    // the check was refused before; that this one was looked at is seen in the log and at the client door
+    let logged = || fs::read_to_string(&proxy.log).unwrap().contains("is it registered in `services`?");
+    let seen = eventually(DEADLINE, || (logged() && sender.get("/health").status == 200).then_some(()));
+    assert!(seen.is_some(), "{}", proxy.log_tail());
     steady.wait_for(5);
     assert_eq!(sender.post_message("by the old one").status, 202);
-    let log = fs::read_to_string(&proxy.log).unwrap();
-    assert!(log.contains("is it registered in `services`?"), "{log}");
     change(proxy, &["main_servers"], false, || {
         let statement = format!(
             "SELECT renew_service('proxy', 'proxy-1', '{}', now() + interval '1 day', interval '0')",
