@@ -9,8 +9,7 @@ use toml::{Table, Value};
 use crate::{
     figure::{NotYet, Sample},
     load::{Ask, Gate, Load, Pace, Requests, Target, Window, generate},
-    processor::{Spent, Watched},
-    statistics::ratio,
+    processor::{Watched, per_thousand},
 };
 
 /// Connections that send single messages, and that send batches.
@@ -179,8 +178,7 @@ pub(crate) const IN_HAND: u64 = 5000;
 /// Generates a load; what it counts per second, with what that cost.
 pub(crate) fn rate(load: &Load, watched: Vec<Watched>) -> anyhow::Result<Sample> {
     let (outcome, spent) = generate(load, watched)?;
-    let cost = |(label, seconds): (String, f64)| (label, ratio(seconds, outcome.counted() / 1000.0));
-    let cpu_seconds_per_1000: Spent = spent.into_iter().map(cost).collect();
+    let cpu_seconds_per_1000 = per_thousand(spent, outcome.counted());
     let mut sample = Sample { value: outcome.rate(), cpu_seconds_per_1000, ..Sample::default() };
     if matches!(load, Load::Requests(Requests { refusal: Some(_), .. })) {
         sample = sample.with("refused_per_second", outcome.refused_rate());

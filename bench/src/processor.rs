@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fs};
 
 use anyhow::Context as _;
 
+use crate::statistics::ratio;
+
 /// Ticks per second in `/proc/*/stat`: `USER_HZ`, which is 100 on every architecture we build for.
 const TICKS: f64 = 100.0;
 
@@ -46,6 +48,11 @@ pub(crate) fn between(before: &Spent, after: &Spent) -> Spent {
         (label.clone(), (late - before.get(label).copied().unwrap_or_default()).max(0.0))
     };
     after.iter().map(difference).collect()
+}
+
+/// What a thousand of what was counted cost.
+pub(crate) fn per_thousand(spent: Spent, counted: f64) -> Spent {
+    spent.into_iter().map(|(label, seconds)| (label, ratio(seconds, counted / 1000.0))).collect()
 }
 
 /// Memory of one process that is its own or shared and in use, in KiB (`VmRSS`).

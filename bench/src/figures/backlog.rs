@@ -6,7 +6,7 @@ use crate::{
     figure::{Compare, Figure, Goal, Row, Sample},
     load::{Drain, Load, generate},
     ours::Ours,
-    processor::Spent,
+    processor::{Spent, per_thousand},
     scene::Scene,
     statistics::ratio,
 };
@@ -65,7 +65,6 @@ fn drained(ours: &Ours) -> anyhow::Result<Sample> {
         }
         ours.fill(outcome.count)?;
     }
-    let cost = |(label, seconds): (String, f64)| (label, ratio(seconds, jobs / 1000.0));
-    let cpu_seconds_per_1000 = all.into_iter().map(cost).collect();
+    let cpu_seconds_per_1000 = per_thousand(all, jobs);
     Ok(Sample { value: ratio(jobs, seconds), cpu_seconds_per_1000, ..Sample::default() })
 }

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use self::server::{Server, refused};
-use crate::stack::{eventually, held, message};
+use crate::stack::{INSERTS_THAT_WAIT, eventually, held, message};
 
 #[tokio::test]
 async fn a_rotation_seals_messages_and_errors_anew_and_says_when_the_old_key_is_of_no_use() {
@@ -82,11 +82,9 @@ async fn a_message_that_waits_while_the_key_changes_is_stored_under_the_new_one(
     let (server, _) = Server::new().await;
     let mut lock = server.onlooker.begin().await.unwrap();
     sqlx::query("LOCK TABLE messages").execute(&mut *lock).await.unwrap();
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                 AND wait_event_type = 'Lock' AND query LIKE '-- queue.insert%'";
     let (on_its_way, waiting) = (message("client_001", "on its way"), message("client_001", "waiting"));
     tokio::join!(server.store(std::slice::from_ref(&on_its_way)), async {
-        eventually(|| async { server.value(waits).await == "1" }).await;
+        eventually(|| async { server.value(INSERTS_THAT_WAIT).await == "1" }).await;
         // it comes to the writer, which is busy, before the key changes
         tokio::join!(server.store(std::slice::from_ref(&waiting)), async {
             server.rotate().await;

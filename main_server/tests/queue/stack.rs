@@ -26,6 +26,9 @@ use uuid::Uuid;
 
 /// How long a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How many inserts wait for a lock.
+pub(crate) const INSERTS_THAT_WAIT: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '-- queue.insert%'";
 
 /// The login that the server uses in these tests, a member of its role and of nothing else.
 pub(crate) const SERVER_LOGIN: &str = "server_login";
@@ -162,10 +165,7 @@ impl Stack {
 
     /// How many inserts wait for a lock. The queue's other tasks may wait for the same one, and do not count.
     pub(crate) async fn inserts_that_wait(&self) -> String {
-        let query = "SELECT count(*) FROM pg_stat_activity
-                     WHERE datname = current_database() AND wait_event_type = 'Lock'
-                       AND query LIKE '-- queue.insert%'";
-        self.value(query).await
+        self.value(INSERTS_THAT_WAIT).await
     }
 
     pub(crate) async fn job_state(&self, message_id: Uuid) -> String {
