@@ -52,14 +52,56 @@ struct Columns<'a> {
     key_fingerprints: Option<Vec<Option<&'a [u8]>>>,
 }
 
-/// Stores the messages whose ids and idempotency keys are new, with a ready job each, and says when; none while the cluster could lose a
-/// commit. `messages` must be sorted by id and hold each id and each key once: two statements that insert the
+/// Stores the messages whose ids and idempotency keys are new, with a ready job each, and says of each when, in their order; none while the
+/// cluster could lose a commit. `messages` must be sorted by id and hold each id and each key once: two statements that insert the
 /// same ones in different orders would deadlock.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     messages: &[NewMessage],
-) -> Result<HashMap<Uuid, OffsetDateTime>, sqlx::Error> {
+) -> Result<Vec<Option<OffsetDateTime>>, sqlx::Error> {
     let columns = Columns::of(messages);
+    if columns.key_hashes.is_none() {
+        match insert_first(connection, &columns).await {
+            // a proxy has sent one again
+            Err(error) if id_is_taken(&error) => {}
+            stored => return Ok(vec![stored?; messages.len()]),
+        }
+    }
+    let stored = insert_new(connection, &columns).await?;
+    Ok(messages.iter().map(|new| stored.get(&new.message.message_id).copied()).collect())
+}
+
+/// Stores all, or none with an error if an id is there, for which one has to look for ids less carefully.
+async fn insert_first(
+    connection: &mut PgConnection,
+    columns: &Columns<'_>,
+) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"-- queue.insert_first
+        SELECT queue_insert_first($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"#,
+        DEFAULT_QUEUE,
+        &columns.message_ids,
+        &columns.origins,
+        &columns.client_ids as &[&str],
+        &columns.fingerprints,
+        &columns.proxies as &[&str],
+        &columns.request_ids,
+        &columns.traceparents as &[Option<&str>],
+        &columns.routing_keys as &[Option<&str>],
+        &columns.key_ids as &[&str],
+        &columns.sealed as &[&[u8]],
+        &columns.sender_indexes as &[&[u8]],
+        &columns.payload_hashes as &[&[u8]],
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Stores those that are new, and says which.
+async fn insert_new(
+    connection: &mut PgConnection,
+    columns: &Columns<'_>,
+) -> Result<HashMap<Uuid, OffsetDateTime>, sqlx::Error> {
     let stored = sqlx::query!(
         r#"-- queue.insert
         SELECT message_id AS "message_id!", queued_at AS "queued_at!"
@@ -83,6 +125,11 @@ pub(super) async fn insert(
     .fetch_all(connection)
     .await?;
     Ok(stored.into_iter().map(|row| (row.message_id, row.queued_at)).collect())
+}
+
+/// Whether a message was not stored since its id is there; any other breach is about its data.
+fn id_is_taken(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
 impl<'a> Columns<'a> {

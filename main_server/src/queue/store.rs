@@ -5,7 +5,7 @@
 //! under load the next commit is as large as what waited for it, within bounds.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -236,26 +236,23 @@ impl Writer {
             kept.keep(used);
             Ok(stored)
         };
-        let stored = if full { HashMap::new() } else { jobs.bounded(inserting).await? };
-        if let Some(&ready_at) = stored.values().min() {
-            jobs.backlogs.stored(DEFAULT_QUEUE, stored.len());
-            jobs.ready(DEFAULT_QUEUE, ready_at);
+        let stored = if full { vec![None; messages.len()] } else { jobs.bounded(inserting).await? };
+        if let Some(ready_at) = stored.iter().flatten().min() {
+            jobs.backlogs.stored(DEFAULT_QUEUE, stored.iter().flatten().count());
+            jobs.ready(DEFAULT_QUEUE, *ready_at);
         }
-        let is_stored = |new: &&NewMessage| stored.contains_key(&new.message.message_id);
-        let unstored: Vec<_> = messages.iter().filter(|new| !is_stored(new)).collect();
-        let mut recognised = jobs.recognise(&unstored).await?.into_iter();
-        messages
-            .iter()
-            .map(|new| {
-                let id = new.message.message_id;
-                if let Some(at) = stored.get(&id) {
-                    return Ok(result(id, SubmitOutcome::Queued, None, Some(*at)));
-                }
-                let refused =
-                    || full.then(|| result(id, SubmitOutcome::Rejected, Some(Code::BacklogExceeded), None));
-                recognised.next().flatten().or_else(refused).ok_or(Fault::Unknown)
-            })
-            .collect()
+        let unstored = messages.iter().zip(&stored).filter(|(_, at)| at.is_none()).map(|(new, _)| new);
+        let mut recognised = jobs.recognise(&unstored.collect::<Vec<_>>()).await?.into_iter();
+        let results = messages.iter().zip(stored).map(|(new, at)| {
+            let id = new.message.message_id;
+            if at.is_some() {
+                return Ok(result(id, SubmitOutcome::Queued, None, at));
+            }
+            let refused =
+                || full.then(|| result(id, SubmitOutcome::Rejected, Some(Code::BacklogExceeded), None));
+            recognised.next().flatten().or_else(refused).ok_or(Fault::Unknown)
+        });
+        results.collect()
     }
 }
 

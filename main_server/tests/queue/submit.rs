@@ -7,7 +7,7 @@ use shared::wire::{
 };
 use tokio::task::JoinSet;
 
-use crate::stack::{Stack, eventually, message, name};
+use crate::stack::{Stack, eventually, message, messages, name};
 
 #[tokio::test]
 async fn a_batch_sent_again_is_replayed_and_adds_nothing() {
@@ -55,6 +55,18 @@ async fn one_id_three_times_in_one_batch_is_stored_once() {
     other.message_body = "two".to_owned();
     let batch = [first.clone(), first.clone(), other, message("client_001", "three")];
     assert_eq!(stack.outcomes(&batch).await, [Queued, Replayed, Conflict, Queued]);
+    stack.end().await;
+}
+
+#[tokio::test]
+async fn messages_beside_one_that_is_there_are_stored() {
+    let stack = Stack::new().await;
+    let batch = messages(150);
+    stack.store(&batch[120]).await;
+    let outcomes = stack.outcomes(&batch).await;
+    assert!((0..150).all(|index| outcomes[index] == if index == 120 { Replayed } else { Queued }));
+    assert_eq!(stack.value("SELECT count(*) FROM messages").await, "150");
+    stack.every_job_is_in_one_group().await;
     stack.end().await;
 }
 
