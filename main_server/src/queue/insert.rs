@@ -3,7 +3,7 @@
 use std::{collections::HashMap, iter};
 
 use shared::{identity::Name, wire::submit::SubmittedMessage};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, error::DatabaseError};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -129,7 +129,7 @@ async fn insert_new(
 
 /// Whether a message was not stored since its id is there; any other breach is about its data.
 fn id_is_taken(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
 }
 
 impl<'a> Columns<'a> {

@@ -76,7 +76,7 @@ pub fn message(body: &[u8]) {
 /// A refusal has one of these codes and is no echo.
 pub(super) fn check_refusal(problem: &Problem, codes: &[Code]) {
     assert!(codes.contains(&problem.code), "refused with {}", problem.code);
-    let shown = problem.to_json().to_string().len();
+    let shown = problem.to_json().len();
     assert!(shown <= LONGEST_DETAIL, "a refusal of {shown} bytes");
 }
 

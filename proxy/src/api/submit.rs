@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension, Json,
+    Extension,
     body::HttpBody as _,
     extract::{Request, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -25,7 +25,7 @@ use shared::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Message, body, idempotency_key, parse_message, refuse, refuse_early};
+use super::{Message, body, idempotency_key, json, parse_message, refuse, refuse_early};
 use crate::{
     edge::{Arrival, Principal},
     forward::Submitted,
@@ -151,7 +151,7 @@ fn rejected(code: Code) -> Problem {
 fn answer(stored: Stored, client_id: Name) -> Response {
     let Stored { message_id, queued_at, replayed } = stored;
     let accepted = Accepted { message_id, status: "queued", client_id, queued_at };
-    let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
+    let mut response = json(StatusCode::ACCEPTED, &accepted);
     if let Ok(location) = HeaderValue::try_from(format!("/api/v1/messages/{message_id}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }

@@ -14,19 +14,18 @@ const KEY: usize = 160;
 /// counted, it could make a batch that no main server takes, and its neighbours would not be stored either.
 pub(super) fn estimate(message: &SubmittedMessage) -> usize {
     ENVELOPE
-        + message.message_body.bytes().map(escaped).sum::<usize>()
+        + escaped(&message.message_body)
         + message.metadata.as_ref().map_or(0, |metadata| metadata.get().len())
         + message.routing_key.as_ref().map_or(0, String::len)
-        + message.idempotency_key.as_ref().map_or(0, |own| KEY + own.key.bytes().map(escaped).sum::<usize>())
+        + message.idempotency_key.as_ref().map_or(0, |own| KEY + escaped(&own.key))
 }
 
-/// How long a byte of a text is in JSON, at most: a control character is written `\u0001`.
-const fn escaped(byte: u8) -> usize {
-    match byte {
-        0..0x20 => 6,
-        b'"' | b'\\' => 2,
-        _ => 1,
-    }
+/// How long a text is in JSON, at most: a control character is written `\u0001`. In runs whose sum fits in a byte, which
+/// the compiler makes one instruction for sixteen bytes of.
+fn escaped(text: &str) -> usize {
+    let added = |&byte: &u8| u8::from(byte < 0x20) * 5 + u8::from(byte == b'"' || byte == b'\\');
+    let runs = text.as_bytes().chunks(usize::from(u8::MAX / 6));
+    text.len() + runs.map(|run| usize::from(run.iter().map(added).sum::<u8>())).sum::<usize>()
 }
 
 /// Drops the messages whose client was answered already, because its time was over or it went away.

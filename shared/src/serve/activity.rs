@@ -3,7 +3,6 @@
 //! by the socket.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -20,8 +19,9 @@ pub(super) struct Activity {
     /// Requests that have ended, and the microseconds after `since` at which the last one did.
     ended: AtomicU32,
     last_end: AtomicU64,
-    /// Of the answers that are being handed over, by number: until when the peer may leave what it was offered.
-    offered: Mutex<HashMap<u32, Instant>>,
+    /// Of the answers that are being handed over, each once, by number: until when the peer may leave what it was
+    /// offered. A list, since there is one of them, or over HTTP/2 a few.
+    offered: Mutex<Vec<(u32, Instant)>>,
 }
 
 /// What the deadlines of a connection depend on.
@@ -69,10 +69,10 @@ impl Activity {
         if self.in_flight.load(Relaxed) == 0 {
             return None;
         }
-        self.offered().values().min().copied()
+        self.offered().iter().map(|(_, until)| *until).min()
     }
 
-    fn offered(&self) -> MutexGuard<'_, HashMap<u32, Instant>> {
+    fn offered(&self) -> MutexGuard<'_, Vec<(u32, Instant)>> {
         self.offered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -93,12 +93,16 @@ impl Activity {
 impl InFlight {
     /// Its answer waits for the peer, until then at most.
     pub(super) fn offered(&self, until: Instant) {
-        self.activity.offered().insert(self.number, until);
+        let mut offered = self.activity.offered();
+        match offered.iter_mut().find(|(number, _)| *number == self.number) {
+            Some((_, before)) => *before = until,
+            None => offered.push((self.number, until)),
+        }
     }
 
     /// It waits for us, or is over.
     pub(super) fn taken(&self) {
-        self.activity.offered().remove(&self.number);
+        self.activity.offered().retain(|(number, _)| *number != self.number);
     }
 }
 

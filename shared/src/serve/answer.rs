@@ -38,25 +38,25 @@ use crate::wire::Code;
 #[derive(Debug, Clone, Copy)]
 pub struct RequestId(pub Uuid);
 
-/// Whether there was memory for the request.
-#[derive(Debug, Clone, Copy)]
-struct HasMemory(bool);
-
 /// The memory that is set aside for a request's body, so that a request that was let in comes to its end.
 #[derive(Debug, Clone)]
-pub struct SetAside(Weak<Held>);
+pub struct SetAside {
+    held: Weak<Held>,
+    /// Whether there was any for the request.
+    enough: bool,
+}
 
 impl SetAside {
     /// Gives it back: the request is not let in, at least not yet, and its body not read.
     pub fn give_back(&self) {
-        if let Some(held) = self.0.upgrade() {
+        if let Some(held) = self.held.upgrade() {
             held.give_back_ahead();
         }
     }
 
     /// Notes that the request's message was stored: after so long a wait, and in so long.
     pub fn stored(&self, waited: Duration, took: Duration) {
-        if let Some(held) = self.0.upgrade() {
+        if let Some(held) = self.held.upgrade() {
             held.progress.stored(waited, took);
         }
     }
@@ -64,13 +64,13 @@ impl SetAside {
     /// When the request's head was there; from then on each stage is counted.
     #[must_use]
     pub fn began(&self) -> Option<Instant> {
-        self.0.upgrade().map(|held| held.progress.began())
+        self.held.upgrade().map(|held| held.progress.began())
     }
 
     /// How far the request came.
     #[must_use]
     pub fn stages(&self) -> Stages {
-        self.0.upgrade().map(|held| held.progress.stages()).unwrap_or_default()
+        self.held.upgrade().map(|held| held.progress.stages()).unwrap_or_default()
     }
 }
 
@@ -83,11 +83,11 @@ pub(super) async fn answer(
     let in_flight = connection.begin();
     let (mut parts, body) = request.into_parts();
     let held = connection.hold(size_of(&parts), body.size_hint().exact());
-    parts.extensions.insert(HasMemory(held.is_some()));
+    let enough = held.is_some();
     parts.extensions.insert(RequestId(Uuid::now_v7()));
     parts.extensions.insert(connection.clone());
     let held = Arc::new(held.unwrap_or_else(|| connection.hold_nothing()));
-    parts.extensions.insert(SetAside(Arc::downgrade(&held)));
+    parts.extensions.insert(SetAside { held: Arc::downgrade(&held), enough });
     let (asked_on, version) = (connection.clone(), parts.version);
     let (body, unread) = WatchedBody::new(body, connection, held.clone());
     let Ok(response) = router.oneshot(Request::from_parts(parts, Body::new(body))).await;
@@ -144,7 +144,7 @@ fn check(connection: &Connection, head: &http::request::Parts) -> Result<(), Bre
         return Err(Breach::of(Bound::ConnectionsPerClient, Code::TooManyConnections, text));
     }
     check_head(head, limits)?;
-    if head.extensions.get::<HasMemory>().is_some_and(|has| has.0) {
+    if head.extensions.get::<SetAside>().is_some_and(|memory| memory.enough) {
         return Ok(());
     }
     let text = "too many requests are being answered, of all or of you; try again later";

@@ -90,7 +90,7 @@ impl OwnAnswer {
             _ => (Code::InvalidRequest, Bound::Malformed, "this is no HTTP/1.1 request (RFC 9112)"),
         };
         let request_id = Uuid::now_v7();
-        let body = Problem::new(code, detail).of_request(request_id).to_json().to_string();
+        let body = Problem::new(code, detail).of_request(request_id).to_json();
         let reason = code.status();
         let bytes = format!(
             "HTTP/1.1 {reason}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\

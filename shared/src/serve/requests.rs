@@ -36,6 +36,8 @@ use crate::shutdown::Shutdown;
 
 /// How far hyper's bounds on heads stand above ours.
 const ABOVE: usize = 2;
+/// So many headers are as many as hyper reads unless it is told otherwise; then it needs no list of its own for each head.
+const HEADERS: usize = 100;
 /// HTTP/2: requests of one connection that were broken, or refused for being too many at once; then GOAWAY.
 const BROKEN_STREAMS: usize = 100;
 /// HTTP/2: requests taken back before they were begun, at once; then GOAWAY (CVE-2023-44487).
@@ -131,8 +133,10 @@ fn http1_builder(limits: &Limits) -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .max_headers(limits.headers.saturating_mul(ABOVE))
         .max_buf_size(limits.head_bytes.0.saturating_mul(ABOVE));
+    if limits.headers >= HEADERS {
+        builder.max_headers(limits.headers.saturating_mul(ABOVE));
+    }
     builder
 }
 

@@ -179,26 +179,39 @@ impl Problem {
         self
     }
 
-    /// The members on the wire, `type` first.
+    /// As it is on the wire, `type` first.
     #[must_use]
-    pub fn to_json(&self) -> Value {
-        let mut object = Map::new();
-        object.insert("type".to_owned(), self.code.type_uri().into());
-        object.insert("title".to_owned(), self.code.title().into());
-        object.insert("status".to_owned(), self.code.status().as_u16().into());
-        object.insert("detail".to_owned(), self.detail.clone().into());
-        object.insert("code".to_owned(), self.code.as_str().into());
-        if let Some(id) = self.request_id {
-            object.insert("request_id".to_owned(), id.to_string().into());
-        }
-        object.extend(self.members.clone());
-        Value::Object(object)
+    pub fn to_json(&self) -> String {
+        let body = Body {
+            type_uri: self.code.type_uri(),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            request_id: self.request_id,
+            members: &self.members,
+        };
+        serde_json::to_string(&body).unwrap_or_default()
     }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    type_uri: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: Code,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<Uuid>,
+    #[serde(flatten)]
+    members: &'a Map<String, Value>,
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.code.status(), self.to_json().to_string()).into_response();
+        let mut response = (self.code.status(), self.to_json()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after.map(NonZeroU32::get).or(self.code.retry_after()) {

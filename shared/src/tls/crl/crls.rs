@@ -4,7 +4,7 @@
 //! changed: it is replaced whole. A place belongs to a CA's name *and* key, so that a CA of the same name cannot
 //! revoke, or fail to revoke, another's certificates (RFC 5280 §5.2.1).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::UnixTime;
@@ -39,7 +39,7 @@ pub enum Standing {
 /// The lists in force. Replaced whole; never changed.
 #[derive(Debug, Clone)]
 pub struct Crls {
-    places: HashMap<Vec<u8>, Vec<Place>>,
+    places: BTreeMap<Vec<u8>, Vec<Place>>,
     patience: Patience,
     /// Since when there have been lists here at all, Unix seconds.
     since: i64,
@@ -55,7 +55,7 @@ impl Crls {
         now: UnixTime,
     ) -> Self {
         let known_since = seconds(now);
-        let mut places = HashMap::<_, Vec<Place>>::new();
+        let mut places = BTreeMap::<_, Vec<Place>>::new();
         for authority in authorities {
             let same_name = places.entry(authority.subject.clone()).or_default();
             // A CA's renewed certificate may stand beside the old one; it has one list.
