@@ -2,15 +2,21 @@
 //!
 //! In: what to do. Out: its result; an error if it panicked. Why not the runtime's threads for blocking work: those
 //! have the same right to a processor as the threads that answer requests, and a revocation list of a million entries
-//! would take one of few for half a second.
+//! would take one of few for half a second. Nor is a processor all that it takes from them: work in many steps pauses
+//! between them, for the sake of caches and memory.
 
-use std::thread;
+use std::{cell::Cell, thread, time::Instant};
 
 use tokio::sync::oneshot;
 
-/// So much less is its right to a processor (`nice`(2)); about a tenth of the others'.
+/// So much less is its right to a processor (`nice`(2)): there is no smaller one.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 19;
+
+thread_local! {
+    /// On a thread for such work: since when it has not paused.
+    static WORKING_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
 
 /// It panicked, or there was no thread for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,11 +30,21 @@ pub async fn in_background<T: Send + 'static>(
     let (sender, result) = oneshot::channel();
     let thread = thread::Builder::new().name("background".to_owned()).spawn(move || {
         step_back();
+        WORKING_SINCE.set(Some(Instant::now()));
         // whoever asked may have gone away
         let _ = sender.send(work());
     });
     drop(thread.map_err(|_| NoResult)?);
     result.await.map_err(|_| NoResult)
+}
+
+/// Between two steps: pauses for as long as the last one took, on a thread for such work. Elsewhere somebody waits for the
+/// work, and it goes on.
+pub fn pause() {
+    if let Some(since) = WORKING_SINCE.get() {
+        thread::sleep(since.elapsed());
+        WORKING_SINCE.set(Some(Instant::now()));
+    }
 }
 
 /// On Linux this is about the calling thread alone; elsewhere it would be about the whole process.
@@ -54,6 +70,19 @@ mod tests {
             Ok((before + NICENESS).min(19))
         );
         assert_eq!(rustix::process::nice(0).unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn background_work_pauses_as_long_as_it_works_and_nobody_else_does() {
+        let paused = in_background(move || {
+            let begun = Instant::now();
+            while begun.elapsed().as_millis() < 20 {}
+            let worked = begun.elapsed();
+            pause();
+            begun.elapsed() >= 2 * worked
+        });
+        assert_eq!(paused.await, Ok(true));
+        assert_eq!(WORKING_SINCE.get(), None, "so that a pause here is none");
     }
 
     #[tokio::test]
