@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::{load::Target, ours::Ours};
@@ -43,6 +44,14 @@ impl LargeList {
     /// The file that the proxy reads.
     pub(crate) fn file(&self) -> PathBuf {
         self.path("clients.crl")
+    }
+
+    /// How many lists the proxy has put in force.
+    pub(crate) fn in_force(&self, ours: &Ours) -> anyhow::Result<u64> {
+        let proxy = ours.stack.proxies.get(self.proxy).context("no such proxy")?;
+        let (_, metrics) = proxy.process.get("/metrics")?;
+        let loads = metrics.lines().filter(|line| line.starts_with("portcullis_crl_loads_total{"));
+        Ok(loads.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
     }
 
     /// Signs the next lists, each in a file beside the one that the proxy reads.

@@ -13,8 +13,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// So much less is its right to a processor (`nice`(2)); about a tenth of the others'. With less, a revocation list would
-/// take minutes beside a busy server.
+/// So much less is its right to a processor (`nice`(2)); about a tenth of the others'. With a hundredth, a revocation list
+/// of a million entries could take a minute beside a busy server.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 /// A pause is as long as the step before it, but no longer: a step takes its time also when others have the processor.

@@ -1,4 +1,7 @@
 //! (nothing) → ready: messages and the groups of their jobs, in one statement and one commit.
+//!
+//! Nearly all messages come for the first time, and looking for their ids costs more than it finds: the statement takes all
+//! for new and fails if one is there. Then, and for a while after, and where messages have idempotency keys, it is one that looks.
 
 use std::{collections::HashMap, iter};
 
@@ -10,8 +13,13 @@ use uuid::Uuid;
 use super::{DEFAULT_QUEUE, idempotency::KeyOf};
 use crate::seal::{SealedKey, SealedMessage};
 
-/// Jobs of one group, at most; the table has the same bound.
+/// Jobs of one group, at most; the table has the same bound, and `queue_insert_first` cuts there.
 const GROUP_JOBS: usize = 100;
+/// In so many statements after one that failed, ids are looked for at once: a proxy that sends again has more to send again,
+/// and what fails was written in vain. Under load that is a few seconds.
+const CAREFUL: u32 = 1000;
+/// Which breach says that an id is there.
+const IDS: &str = "messages_pkey";
 
 /// A message on its way into the table.
 #[derive(Debug)]
@@ -52,26 +60,36 @@ struct Columns<'a> {
     key_fingerprints: Option<Vec<Option<&'a [u8]>>>,
 }
 
-/// Stores the messages whose ids and idempotency keys are new, with a ready job each, and says of each when, in their order; none while the
-/// cluster could lose a commit. `messages` must be sorted by id and hold each id and each key once: two statements that insert the
-/// same ones in different orders would deadlock.
-pub(super) async fn insert(
-    connection: &mut PgConnection,
-    messages: &[NewMessage],
-) -> Result<Vec<Option<OffsetDateTime>>, sqlx::Error> {
-    let columns = Columns::of(messages);
-    if columns.key_hashes.is_none() {
-        match insert_first(connection, &columns).await {
-            // a proxy has sent one again
-            Err(error) if id_is_taken(&error) => {}
-            stored => return Ok(vec![stored?; messages.len()]),
-        }
-    }
-    let stored = insert_new(connection, &columns).await?;
-    Ok(messages.iter().map(|new| stored.get(&new.message.message_id).copied()).collect())
+/// One writer's way of inserting.
+#[derive(Debug, Default)]
+pub(super) struct Inserts {
+    /// Statements that are yet to look for ids.
+    careful: u32,
 }
 
-/// Stores all, or none with an error if an id is there, for which one has to look for ids less carefully.
+impl Inserts {
+    /// Stores the messages whose ids and idempotency keys are new, with a ready job each, and says of each when, in their order;
+    /// none while the cluster could lose a commit. `messages` must be sorted by id and hold each id and each key once: two
+    /// statements that insert the same ones in different orders would deadlock.
+    pub(super) async fn insert(
+        &mut self,
+        connection: &mut PgConnection,
+        messages: &[NewMessage],
+    ) -> Result<Vec<Option<OffsetDateTime>>, sqlx::Error> {
+        let columns = Columns::of(messages);
+        if columns.key_hashes.is_none() && self.careful == 0 {
+            match insert_first(connection, &columns).await {
+                Err(error) if id_is_taken(&error) => self.careful = CAREFUL,
+                stored => return Ok(vec![stored?; messages.len()]),
+            }
+        }
+        self.careful = self.careful.saturating_sub(1);
+        let stored = insert_new(connection, &columns).await?;
+        Ok(messages.iter().map(|new| stored.get(&new.message.message_id).copied()).collect())
+    }
+}
+
+/// Stores all and says when; `None`, and none, while the cluster could lose a commit; an error, and none, if an id is there.
 async fn insert_first(
     connection: &mut PgConnection,
     columns: &Columns<'_>,
@@ -127,9 +145,9 @@ async fn insert_new(
     Ok(stored.into_iter().map(|row| (row.message_id, row.queued_at)).collect())
 }
 
-/// Whether a message was not stored since its id is there; any other breach is about its data.
+/// Whether nothing was stored since an id is there; any other breach is about a message's data.
 fn id_is_taken(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
+    error.as_database_error().and_then(DatabaseError::constraint) == Some(IDS)
 }
 
 impl<'a> Columns<'a> {

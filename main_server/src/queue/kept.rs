@@ -1,7 +1,7 @@
 //! A connection that one task keeps between its statements.
 //!
 //! Why: a pool asks a connection whether it lives each time it comes back, a round trip for every commit. Out: a
-//! connection that answered a moment ago. One that saw an error is not kept, nor one that had nothing to do or that the
+//! connection that answered a moment ago. One whose last statement failed is not kept, nor one that had nothing to do or that the
 //! pool would have closed for its age: it goes back to the pool, which knows what to do with it.
 
 use std::time::{Duration, Instant};

@@ -28,7 +28,7 @@ use uuid::Uuid;
 use super::{
     DEFAULT_QUEUE, Fault, Jobs,
     fault::is_about_data,
-    insert::{NewMessage, insert},
+    insert::{Inserts, NewMessage},
     kept::Kept,
 };
 use crate::{config::QueueConfig, seal::Keyring};
@@ -58,6 +58,7 @@ struct Writer {
     max_messages: usize,
     max_bytes: usize,
     kept: Kept,
+    inserts: Inserts,
     jobs: Jobs,
 }
 
@@ -71,6 +72,7 @@ pub(super) fn open(jobs: Jobs, config: &QueueConfig, shutdown: &Shutdown) -> Sto
             max_messages: config.commit_messages,
             max_bytes: config.commit_bytes.0,
             kept: Kept::of(jobs.pool.clone()),
+            inserts: Inserts::default(),
             jobs: jobs.clone(),
         };
         shutdown.spawn("queue.store", writer.run());
@@ -226,13 +228,13 @@ impl Writer {
         Ok(())
     }
 
-    /// One statement; further ones if ids or keys existed. One result per message, in order. Into a full queue nothing goes,
+    /// One statement where all is new; further ones if ids or keys existed. One result per message, in order. Into a full queue nothing goes,
     /// but what is there already is recognised.
     async fn insert(&mut self, messages: &[NewMessage], full: bool) -> Result<Vec<SubmitResult>, Fault> {
-        let (jobs, kept) = (&self.jobs, &mut self.kept);
+        let (jobs, kept, inserts) = (&self.jobs, &mut self.kept, &mut self.inserts);
         let inserting = async {
             let mut used = kept.take().await?;
-            let stored = insert(&mut used.connection, messages).await?;
+            let stored = inserts.insert(&mut used.connection, messages).await?;
             kept.keep(used);
             Ok(stored)
         };

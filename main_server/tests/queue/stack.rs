@@ -175,10 +175,12 @@ impl Stack {
     /// Every job is in one group, whatever was split off.
     pub(crate) async fn every_job_is_in_one_group(&self) {
         let ids = "FROM job_groups, unnest(message_ids) AS job (id)";
-        let [all, distinct, messages] = ["count(*)", "count(DISTINCT id)", "(SELECT count(*) FROM messages)"];
-        let counts = self.value(format!("SELECT ({all}, {distinct}, {messages})::text {ids}")).await;
+        let [all, distinct] = ["count(*)", "count(DISTINCT id)"];
+        // by way of their origin, too
+        let [messages, jobs] = ["(SELECT count(*) FROM messages)", "(SELECT count(*) FROM jobs)"];
+        let counts = self.value(format!("SELECT ({all}, {distinct}, {messages}, {jobs})::text {ids}")).await;
         let counts: Vec<_> = counts.trim_matches(['(', ')']).split(',').collect();
-        assert!(counts[0] == counts[1] && counts[1] == counts[2], "{counts:?}");
+        assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
     }
 
     /// Nothing is left leased, and every task ends.

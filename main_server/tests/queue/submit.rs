@@ -71,6 +71,26 @@ async fn messages_beside_one_that_is_there_are_stored() {
 }
 
 #[tokio::test]
+async fn ids_are_looked_for_only_after_one_was_there() {
+    let stack = Stack::new().await;
+    let functions = "SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc WHERE proname =";
+    let deny = async |name: &str| {
+        let function = stack.value(format!("{functions} '{name}'")).await;
+        stack.sql(format!("REVOKE EXECUTE ON FUNCTION {function} FROM portcullis_server")).await;
+        function
+    };
+    let looking = deny("queue_insert").await;
+    let first = messages(101);
+    stack.store_all(&first).await;
+    stack.sql(format!("GRANT EXECUTE ON FUNCTION {looking} TO portcullis_server")).await;
+    assert_eq!(stack.outcomes(&first[..1]).await, [Replayed]);
+    deny("queue_insert_first").await;
+    stack.store_all(&messages(101)).await;
+    stack.every_job_is_in_one_group().await;
+    stack.end().await;
+}
+
+#[tokio::test]
 async fn the_same_batch_sent_at_once_by_many_is_stored_once() {
     let stack = Stack::with(|config| config.writers = 4).await;
     let batch: Vec<_> = (0..50).map(|number| message("client_001", &format!("{number}"))).collect();

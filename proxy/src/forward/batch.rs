@@ -20,11 +20,11 @@ pub(super) fn estimate(message: &SubmittedMessage) -> usize {
         + message.idempotency_key.as_ref().map_or(0, |own| KEY + escaped(&own.key))
 }
 
-/// How long a text is in JSON, at most: a control character is written `\u0001`. In runs whose sum fits in a byte, which
-/// the compiler makes one instruction for sixteen bytes of.
+/// How long a text is in JSON, at most: a control character is written `\u0001`. In runs whose sum fits in a byte, so that
+/// the compiler adds sixteen bytes at once.
 fn escaped(text: &str) -> usize {
     let added = |&byte: &u8| u8::from(byte < 0x20) * 5 + u8::from(byte == b'"' || byte == b'\\');
-    let runs = text.as_bytes().chunks(usize::from(u8::MAX / 6));
+    let runs = text.as_bytes().chunks(48);
     text.len() + runs.map(|run| usize::from(run.iter().map(added).sum::<u8>())).sum::<usize>()
 }
 

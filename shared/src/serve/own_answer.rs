@@ -86,7 +86,11 @@ impl OwnAnswer {
     fn instead_of(status: u16) -> Self {
         let (code, bound, detail) = match status {
             414 => (Code::UriTooLong, Bound::TargetBytes, "the target is longer than any that is read here"),
-            431 => (Code::HeadTooLarge, Bound::HeadBytes, "the head is larger than any that is read here"),
+            431 => (
+                Code::HeadTooLarge,
+                Bound::HeadBytes,
+                "the head has more lines or bytes than any that is read here",
+            ),
             _ => (Code::InvalidRequest, Bound::Malformed, "this is no HTTP/1.1 request (RFC 9112)"),
         };
         let request_id = Uuid::now_v7();

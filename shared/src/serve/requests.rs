@@ -36,7 +36,8 @@ use crate::shutdown::Shutdown;
 
 /// How far hyper's bounds on heads stand above ours.
 const ABOVE: usize = 2;
-/// So many headers are as many as hyper reads unless it is told otherwise; then it needs no list of its own for each head.
+/// So many header lines hyper reads unless it is told otherwise, and told, it makes two lists on the heap for each head. Where
+/// our bound is lower, that is above it.
 const HEADERS: usize = 100;
 /// HTTP/2: requests of one connection that were broken, or refused for being too many at once; then GOAWAY.
 const BROKEN_STREAMS: usize = 100;

@@ -147,19 +147,26 @@ pub struct Problem {
     pub request_id: Option<Uuid>,
     /// Seconds after which to come back, if that is known better than by the code.
     pub retry_after: Option<NonZeroU32>,
-    /// Further members, such as `field` or `fingerprint`.
+    /// The status it is answered with, if that is another one than its code's.
+    pub status: Option<StatusCode>,
+    /// Further members, such as `field` or `fingerprint`; none has the name of one above.
     pub members: Map<String, Value>,
 }
+
+/// The names of the members that every problem has.
+const OWN: [&str; 6] = ["type", "title", "status", "detail", "code", "request_id"];
 
 impl Problem {
     /// A problem with its code and what was wrong this time.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), request_id: None, retry_after: None, members: Map::new() }
+        let (detail, members) = (detail.into(), Map::new());
+        Self { code, detail, request_id: None, retry_after: None, status: None, members }
     }
 
     /// Adds a member.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        debug_assert!(!OWN.contains(&name), "{name} would be written twice");
         self.members.insert(name.to_owned(), value.into());
         self
     }
@@ -170,6 +177,17 @@ impl Problem {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.retry_after = NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX).max(1));
         self
+    }
+
+    /// Is answered with another status than its code's.
+    #[must_use]
+    pub const fn answered_with(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    fn status(&self) -> StatusCode {
+        self.status.unwrap_or_else(|| self.code.status())
     }
 
     /// Says which request was refused.
@@ -185,7 +203,7 @@ impl Problem {
         let body = Body {
             type_uri: self.code.type_uri(),
             title: self.code.title(),
-            status: self.code.status().as_u16(),
+            status: self.status().as_u16(),
             detail: &self.detail,
             code: self.code,
             request_id: self.request_id,
@@ -211,7 +229,7 @@ struct Body<'a> {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.code.status(), self.to_json()).into_response();
+        let mut response = (self.status(), self.to_json()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after.map(NonZeroU32::get).or(self.code.retry_after()) {
@@ -231,6 +249,24 @@ mod tests {
         for code in Code::ALL {
             let json = serde_json::to_string(code).unwrap_or_default();
             assert_eq!(json, format!("\"{}\"", code.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_problem_has_the_status_of_its_answer_once() {
+        #[derive(Deserialize)]
+        struct Read {
+            status: u16,
+            #[serde(flatten)]
+            _others: Map<String, Value>,
+        }
+        let problem = Problem::new(Code::Overloaded, "busy").with("results", "none");
+        for (problem, status) in
+            [(problem.clone(), 503), (problem.answered_with(StatusCode::BAD_REQUEST), 400)]
+        {
+            // refuses a member that stands twice
+            assert_eq!(serde_json::from_str::<Read>(&problem.to_json()).unwrap().status, status);
+            assert_eq!(problem.into_response().status(), status);
         }
     }
 

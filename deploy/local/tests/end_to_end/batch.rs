@@ -109,6 +109,9 @@ fn a_batch_of_which_nothing_is_a_message_is_answered_400_with_every_reason() {
     let sender = Sender::new(shared_stack());
     let answer = post(&sender, &[json!({ "priority": 1 }), message("")]);
     let problem = answer.json().unwrap();
+    // its own once, and that of each message
+    let text = String::from_utf8_lossy(&answer.body);
+    assert_eq!(text.matches("\"status\":").count(), 3, "{text}");
     assert_eq!(
         (answer.status, &problem["status"], answer.code().as_str()),
         (400, &json!(400), "not_enabled")

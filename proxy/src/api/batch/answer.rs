@@ -92,11 +92,9 @@ fn of_message(index: usize, outcome: Outcome) -> OfMessage {
 fn nothing_stored(code: Code, answer: Answer, arrival: &Arrival) -> Response {
     let status = if code.retry_after().is_some() { code.status() } else { StatusCode::BAD_REQUEST };
     let mut problem = Problem::new(code, "no message of the batch was stored; results says why, for each")
-        .with("status", status.as_u16());
+        .answered_with(status);
     if let Ok(Value::Object(members)) = serde_json::to_value(answer) {
         problem.members.extend(members);
     }
-    let mut response = refuse(problem, arrival);
-    *response.status_mut() = status;
-    response
+    refuse(problem, arrival)
 }

@@ -72,8 +72,9 @@ impl Entries {
         let mut reader = Reader::of(list);
         while !reader.is_empty() {
             for _ in 0..STEP {
-                if !reader.is_empty() {
-                    entries.extend(entry(reader.expect(SEQUENCE, "an entry that is no SEQUENCE")?)?);
+                entries.extend(entry(reader.expect(SEQUENCE, "an entry that is no SEQUENCE")?)?);
+                if reader.is_empty() {
+                    break;
                 }
             }
             pause();

@@ -2,7 +2,7 @@
 //!
 //! In: lists as bytes, from any source, one at a time. Out: the current [`Crls`], swapped in whole; logs at each
 //! change of state, metrics, the detail of `/readyz`. Reading and verifying happens in the background: a
-//! list of a million entries takes a second, in which every request is answered from the old one.
+//! list of a million entries takes a second or two, in which every request is answered from the old one.
 
 use std::{
     collections::{BTreeMap, HashMap},
