@@ -31,7 +31,7 @@ pub(crate) use status::status;
 pub(crate) use submit::submit;
 pub(crate) use whoami::whoami;
 
-/// As `axum::Json` answers, with room for a usual answer from the beginning: it is on the path of each message.
+/// Every answer that is no problem: as `axum::Json` gives it, with room for a usual one from the beginning.
 fn json(status: StatusCode, answer: &impl Serialize) -> Response {
     let mut text = Vec::with_capacity(256);
     match serde_json::to_writer(&mut text, answer) {

@@ -5,18 +5,18 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension, Json,
+    Extension,
     extract::{Path, State, rejection::PathRejection},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use shared::{
     serve::Connection,
     wire::{Code, Problem, status::StatusRequest},
 };
 use uuid::Uuid;
 
-use super::{refuse, refuse_early, submit::authorize_again};
+use super::{json, refuse, refuse_early, submit::authorize_again};
 use crate::{
     edge::{Admitted, Arrival},
     routes::Edge,
@@ -40,7 +40,7 @@ pub(crate) async fn status(
     }
     match found {
         Ok(Some(status)) => {
-            let mut response = Json(status).into_response();
+            let mut response = json(StatusCode::OK, &status);
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Json, extract::State};
-use serde_json::{Value, json};
+use axum::{Extension, extract::State, response::Response};
+use http::StatusCode;
+use serde_json::Value;
 use shared::serve::Connection;
 
+use super::json;
 use crate::{
     edge::{Admitted, instant},
     routes::Edge,
@@ -15,11 +17,11 @@ pub(crate) async fn whoami(
     State(edge): State<Arc<Edge>>,
     Extension(Admitted(principal)): Extension<Admitted>,
     Extension(connection): Extension<Arc<Connection>>,
-) -> Json<Value> {
+) -> Response {
     let rates = edge.rates.of(&principal);
     let (requests, bytes) = (rates.requests, rates.bytes);
     let validity = connection.peer.certificate.validity;
-    Json(json!({
+    let seen = serde_json::json!({
         "client_id": principal.client_id,
         "fingerprint": principal.fingerprint,
         "domain": principal.domain,
@@ -40,7 +42,8 @@ pub(crate) async fn whoami(
             "bytes_per_second": bytes.map(|limit| number(limit.per_second)),
             "bytes_burst": bytes.map(|limit| number(limit.burst)),
         },
-    }))
+    });
+    json(StatusCode::OK, &seen)
 }
 
 /// As people write it: 10 and not 10.0.

@@ -3,10 +3,7 @@
 //! 200 if anything was stored. If nothing was: the first refusal that passes (503, 429), so that the whole is
 //! sent again; else 400, for nothing in it will ever be taken.
 
-use axum::{
-    Json,
-    response::{IntoResponse as _, Response},
-};
+use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -16,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     api::{
-        refuse,
+        json, refuse,
         submit::{Stored, as_replayed},
     },
     edge::Arrival,
@@ -72,8 +69,8 @@ pub(super) fn answer(outcomes: Vec<Outcome>, keyed: bool, arrival: &Arrival) -> 
     let answer = Answer { results, accepted, refused };
     match first.filter(|_| accepted == 0) {
         Some(code) => nothing_stored(code, answer, arrival),
-        None if keyed && replayed == accepted => as_replayed(Json(answer).into_response()),
-        None => Json(answer).into_response(),
+        None if keyed && replayed == accepted => as_replayed(json(StatusCode::OK, &answer)),
+        None => json(StatusCode::OK, &answer),
     }
 }
 
