@@ -4,10 +4,16 @@
 //! header values) is logged with `?`, so that control characters are escaped and no line can be forged.
 
 mod line;
+mod lines;
 mod shown;
 
-use std::{io::IsTerminal, sync::OnceLock};
+use std::{
+    io::{IsTerminal, stderr},
+    sync::OnceLock,
+};
 
+use lines::ToStderr;
+pub(crate) use lines::write_held;
 use serde::Deserialize;
 use tracing_subscriber::{
     EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
@@ -68,13 +74,13 @@ pub fn init(config: &LogConfig) {
     let (filter, changed) = reload::Layer::new(EnvFilter::builder().parse_lossy(&config.level));
     let log = tracing_subscriber::registry().with(filter);
     // Whoever reads the log may go away. Telling standard error so would panic in the task that logs.
-    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
+    let lines = fmt::layer().with_writer(ToStderr).log_internal_errors(false);
     let started = match config.format {
         // colours for whoever watches; whoever keeps the log gets lines that nobody can forge
-        LogFormat::Text if std::io::stderr().is_terminal() => log.with(lines).try_init(),
+        LogFormat::Text if stderr().is_terminal() => log.with(lines).try_init(),
         LogFormat::Text => log.with(lines.with_ansi(false).event_format(line::Line)).try_init(),
         LogFormat::Json => {
-            let lines = lines.json().flatten_event(true).with_writer(|| shown::Shown(std::io::stderr()));
+            let lines = lines.json().flatten_event(true).map_writer(shown::ToShown);
             log.with(lines).try_init()
         }
     };

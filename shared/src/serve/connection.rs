@@ -16,7 +16,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::{
-    DoorMetrics, Limits,
+    DoorMetrics, Limits, Remote,
     activity::{Activity, InFlight, Phase},
     memory::{Held, Memory, Share},
     metrics::{Bound, Open},
@@ -50,7 +50,7 @@ pub struct Connection {
     /// Who is at the other end.
     pub peer: Arc<Peer>,
     /// From where.
-    pub remote: SocketAddr,
+    pub remote: Remote,
     rules: Arc<Rules>,
     closing: CancellationToken,
     /// It is closing because it has served its time: its requests take the time they need.
@@ -68,7 +68,7 @@ impl Connection {
             age: jittered(rules.limits.age.0),
             one_too_many: of_certificate >= rules.limits.connections_per_client,
             peer: Arc::new(peer),
-            remote,
+            remote: remote.into(),
             rules,
             closing,
             retired: AtomicBool::new(false),

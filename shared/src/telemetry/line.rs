@@ -14,6 +14,9 @@ use tracing_subscriber::{
     registry::{LookupSpan, Scope},
 };
 
+/// Bytes of most lines.
+const USUAL: usize = 512;
+
 /// See above.
 pub(super) struct Line;
 
@@ -25,16 +28,14 @@ where
     fn format_event(
         &self,
         context: &FmtContext<'_, S, N>,
-        writer: Writer<'_>,
+        mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = Escaped(writer);
-        line.time(OffsetDateTime::now_utc())?;
+        // put together here and handed over once: the writer does not know how long it gets
+        let mut line = Escaped(String::with_capacity(USUAL));
+        line.time(OffsetDateTime::now_utc());
         let level = event.metadata().level().as_str();
-        line.0.write_str(&"     "[level.len().min(5)..])?;
-        line.0.write_char(' ')?;
-        line.0.write_str(level)?;
-        line.0.write_char(' ')?;
+        line.plain(&[&"     "[level.len().min(5)..], " ", level, " "]);
         for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
             line.write_str(span.name())?;
             if let Some(fields) =
@@ -42,23 +43,30 @@ where
             {
                 write!(line, "{{{fields}}}")?;
             }
-            line.0.write_str(": ")?;
+            line.plain(&[": "]);
         }
-        line.0.write_str(event.metadata().target())?;
-        line.0.write_char(':')?;
+        line.plain(&[event.metadata().target(), ":"]);
         let mut fields = Fields { line: &mut line, result: Ok(()) };
         event.record(&mut fields);
         fields.result?;
-        line.0.write_char('\n')
+        line.0.push('\n');
+        writer.write_str(&line.0)
     }
 }
 
 /// Writes what it is given in one line.
-struct Escaped<W>(W);
+struct Escaped(String);
 
-impl<W: Write> Escaped<W> {
+impl Escaped {
+    /// Texts that hold nothing to be escaped.
+    fn plain(&mut self, texts: &[&str]) {
+        for text in texts {
+            self.0.push_str(text);
+        }
+    }
+
     /// RFC 3339 with microseconds. Digit by digit: padded numbers cost as much as the rest of a line.
-    fn time(&mut self, now: OffsetDateTime) -> fmt::Result {
+    fn time(&mut self, now: OffsetDateTime) {
         let (date, clock) = (now.date(), now.time());
         let mut text = *b"0000-00-00T00:00:00.000000Z";
         let mut put = |end: usize, digits: usize, number: u32| {
@@ -71,22 +79,23 @@ impl<W: Write> Escaped<W> {
         put(16, 2, clock.minute().into());
         put(19, 2, clock.second().into());
         put(26, 6, clock.microsecond());
-        self.0.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        self.plain(&[std::str::from_utf8(&text).unwrap_or_default()]);
     }
 }
 
-impl<W: Write> Write for Escaped<W> {
+impl Write for Escaped {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if text.bytes().all(|byte| matches!(byte, 0x20..0x7f)) {
-            return self.0.write_str(text);
+            self.0.push_str(text);
+            return Ok(());
         }
         for character in text.chars() {
             match character {
-                '\n' => self.0.write_str("\\n")?,
-                '\r' => self.0.write_str("\\r")?,
-                '\t' => self.0.write_str("\\t")?,
+                '\n' => self.0.push_str("\\n"),
+                '\r' => self.0.push_str("\\r"),
+                '\t' => self.0.push_str("\\t"),
                 hidden if misleads(hidden) => write!(self.0, "{}", hidden.escape_unicode())?,
-                shown => self.0.write_char(shown)?,
+                shown => self.0.push(shown),
             }
         }
         Ok(())
@@ -123,37 +132,37 @@ fn digits(number: u64, least: u32, room: &mut [u8; 20]) -> &str {
 }
 
 /// The message and the fields of an event, in their order.
-struct Fields<'a, W> {
-    line: &'a mut Escaped<W>,
+struct Fields<'a> {
+    line: &'a mut Escaped,
     result: fmt::Result,
 }
 
-impl<W: Write> Fields<'_, W> {
+impl Fields<'_> {
     fn field(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         if self.result.is_ok() {
-            self.result = self.name(field).and_then(|()| self.line.write_fmt(value));
+            self.name(field);
+            self.result = self.line.write_fmt(value);
         }
     }
 
-    /// Texts that hold nothing to be escaped.
+    /// A value of texts that hold nothing to be escaped.
     fn plain(&mut self, field: &Field, texts: &[&str]) {
         if self.result.is_ok() {
-            self.result =
-                self.name(field).and_then(|()| texts.iter().try_for_each(|text| self.line.0.write_str(text)));
+            self.name(field);
+            self.line.plain(texts);
         }
     }
 
-    fn name(&mut self, field: &Field) -> fmt::Result {
-        self.line.0.write_char(' ')?;
+    fn name(&mut self, field: &Field) {
         if field.name() == "message" {
-            return Ok(());
+            self.line.plain(&[" "]);
+        } else {
+            self.line.plain(&[" ", field.name(), "="]);
         }
-        self.line.0.write_str(field.name())?;
-        self.line.0.write_char('=')
     }
 }
 
-impl<W: Write> Visit for Fields<'_, W> {
+impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.field(field, format_args!("{value:?}"));
     }

@@ -8,10 +8,28 @@ use std::{
     io::{self, Write},
 };
 
+use tracing::Metadata;
+use tracing_subscriber::fmt::MakeWriter;
+
 use super::line::misleads;
 
 /// Writes JSON that shows what it says.
 pub(super) struct Shown<W>(pub(super) W);
+
+/// Makes writers that do, of those that another makes.
+pub(super) struct ToShown<M>(pub(super) M);
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for ToShown<M> {
+    type Writer = Shown<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Shown(self.0.make_writer())
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
+        Shown(self.0.make_writer_for(metadata))
+    }
+}
 
 impl<W: Write> Write for Shown<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

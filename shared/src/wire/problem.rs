@@ -2,7 +2,7 @@
 //!
 //! [`Code`] is the closed list: its word, status, title and type. Nothing answers an error in another shape.
 
-use std::{fmt, num::NonZeroU32, time::Duration};
+use std::{borrow::Cow, fmt, num::NonZeroU32, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -113,13 +113,13 @@ codes! {
 impl Code {
     /// The problem type: the `RateLimit` draft's URI where one exists, else a URN of ours.
     #[must_use]
-    pub fn type_uri(self) -> String {
+    pub fn type_uri(self) -> Cow<'static, str> {
         match self {
-            Self::RateLimited => "https://iana.org/assignments/http-problem-types#quota-exceeded".to_owned(),
+            Self::RateLimited => "https://iana.org/assignments/http-problem-types#quota-exceeded".into(),
             Self::Overloaded => {
-                "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity".to_owned()
+                "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity".into()
             }
-            other => format!("urn:portcullis:problem:{other}"),
+            other => format!("urn:portcullis:problem:{other}").into(),
         }
     }
 
@@ -216,7 +216,7 @@ impl Problem {
 #[derive(Serialize)]
 struct Body<'a> {
     #[serde(rename = "type")]
-    type_uri: String,
+    type_uri: Cow<'static, str>,
     title: &'static str,
     status: u16,
     detail: &'a str,
