@@ -68,10 +68,10 @@ fn start(place: &Place, name: &str, address: SocketAddr, server: &str) -> anyhow
     Ok(kept)
 }
 
-/// Its access log is on, unbuffered, as ours is.
+/// Its access log is on, written 8 KiB at a time: ours is, where it is busy.
 fn edge_server(address: SocketAddr, upstream: SocketAddr) -> String {
     format!(
-        " access_log access.log combined;\n \
+        " access_log access.log combined buffer=8k flush=1s;\n \
          upstream main {{ server {upstream}; keepalive 128; keepalive_requests 1000000000; }}\n \
          server {{\n  listen {address} ssl backlog=4096;\n  ssl_certificate edge.crt;\n  \
          ssl_certificate_key edge.key;\n  ssl_client_certificate clients.pem;\n  ssl_crl lists.pem;\n  \
