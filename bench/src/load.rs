@@ -4,17 +4,23 @@
 //! warm-up is over, and `end` with an [`Outcome`] when the window is.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read, Write as _},
     net::SocketAddr,
     os::unix::process::CommandExt as _,
     path::PathBuf,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::processor::{self, Spent, Watched};
+
+/// Until a generator is given up: more than twice its longest warm-up and window.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// One load.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -242,7 +248,7 @@ impl Outcome {
 pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
-    events: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Running {
@@ -257,9 +263,9 @@ impl Running {
             .spawn()
             .context("cannot start a generator")?;
         let mut stdin = child.stdin.take().context("a generator without standard input")?;
-        let events = BufReader::new(child.stdout.take().context("a generator without standard output")?);
+        let lines = lines_of(child.stdout.take().context("a generator without standard output")?);
         writeln!(stdin, "{}", serde_json::to_string(load)?)?;
-        Ok(Self { child, stdin: Some(stdin), events })
+        Ok(Self { child, stdin: Some(stdin), lines })
     }
 
     /// For its processor time.
@@ -269,7 +275,7 @@ impl Running {
 
     /// Waits for the end of the warm-up.
     pub(crate) fn begin(&mut self) -> anyhow::Result<()> {
-        match self.event()? {
+        match event(&self.lines, PATIENCE)? {
             Event::Begin => Ok(()),
             other => bail!("the generator said {other:?} before it began"),
         }
@@ -277,7 +283,7 @@ impl Running {
 
     /// Waits for the end of the window.
     pub(crate) fn end(&mut self) -> anyhow::Result<Outcome> {
-        match self.event()? {
+        match event(&self.lines, PATIENCE)? {
             Event::End(outcome) => Ok(outcome),
             other => bail!("the generator said {other:?} instead of what it saw"),
         }
@@ -287,15 +293,28 @@ impl Running {
     pub(crate) fn let_go(&mut self) {
         self.stdin = None;
     }
+}
 
-    fn event(&mut self) -> anyhow::Result<Event> {
-        let mut line = String::new();
-        self.events.read_line(&mut line)?;
-        let event = serde_json::from_str(&line).with_context(|| format!("the generator said {line:?}"))?;
-        match event {
-            Event::Failed(text) => bail!("the generator failed: {text}"),
-            event => Ok(event),
-        }
+/// What somebody writes, by a thread that ends when it does: a pipe cannot be waited for until a deadline.
+fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        let mut written = BufReader::new(output).lines().map_while(Result::ok);
+        while written.next().is_some_and(|line| sender.send(line).is_ok()) {}
+    });
+    lines
+}
+
+/// The next event, or why there is none.
+fn event(lines: &Receiver<String>, patience: Duration) -> anyhow::Result<Event> {
+    let line = match lines.recv_timeout(patience) {
+        Ok(line) => line,
+        Err(RecvTimeoutError::Timeout) => bail!("the generator said nothing for {patience:?}"),
+        Err(RecvTimeoutError::Disconnected) => bail!("the generator ended without a word"),
+    };
+    match serde_json::from_str(&line).with_context(|| format!("the generator said {line:?}"))? {
+        Event::Failed(text) => bail!("the generator failed: {text}"),
+        event => Ok(event),
     }
 }
 
@@ -310,6 +329,20 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_generator_that_hangs_or_ends_is_an_error_and_not_waited_for() {
+        let said = |output: &'static str| event(&lines_of(output.as_bytes()), Duration::from_mins(1));
+        assert!(matches!(said("\"begin\"\n"), Ok(Event::Begin)));
+        assert!(
+            said("{\"failed\":\"no route\"}\n").is_err_and(|error| error.to_string().contains("no route"))
+        );
+        assert!(said("").is_err_and(|error| error.to_string().contains("without a word")));
+        let (silent, lines) = mpsc::channel();
+        let error = event(&lines, Duration::from_millis(1)).unwrap_err();
+        assert!(error.to_string().contains("nothing for 1ms"), "{error}");
+        drop(silent);
+    }
 
     #[test]
     fn failures_are_held_against_answers_and_not_against_messages() {
