@@ -1,6 +1,7 @@
 //! The entries of one list, as a set of serial numbers.
 //!
-//! In: the contents of `revokedCertificates` (RFC 5280 §5.1.2.6). Out: 29 bytes per entry, and nothing else kept.
+//! In: the contents of `revokedCertificates` (RFC 5280 §5.1.2.6). Out: 29 bytes per entry, and nothing else kept; 28 more while
+//! they are sorted.
 //! Refused: entries that name another issuer, critical extensions that are not understood, serial numbers of
 //! more than 20 octets. An entry `removeFromCRL` revokes nothing.
 
