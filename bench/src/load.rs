@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::processor::{self, Spent, Watched};
 
-/// Until a generator is given up: more than twice its longest warm-up and window.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// Until a generator is given up: longer than any of them takes on a machine that measures anything. The longest fill a queue
+/// with 2,000,000 messages, or wait 10 s for each of 100 revocations.
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// One load.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -255,17 +256,19 @@ impl Running {
     /// Starts one; the warm-up has begun when this returns.
     pub(crate) fn start(load: &Load) -> anyhow::Result<Self> {
         let executable = std::env::current_exe().context("cannot find out which executable this is")?;
-        let mut child = Command::new(executable)
+        let child = Command::new(executable)
             .arg("generate")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
             .spawn()
             .context("cannot start a generator")?;
-        let mut stdin = child.stdin.take().context("a generator without standard input")?;
-        let lines = lines_of(child.stdout.take().context("a generator without standard output")?);
-        writeln!(stdin, "{}", serde_json::to_string(load)?)?;
-        Ok(Self { child, stdin: Some(stdin), lines })
+        // from here on it is ended with this
+        let mut running = Self { child, stdin: None, lines: mpsc::channel().1 };
+        running.lines = lines_of(running.child.stdout.take().context("a generator without standard output")?);
+        let stdin = running.child.stdin.take().context("a generator without standard input")?;
+        writeln!(running.stdin.insert(stdin), "{}", serde_json::to_string(load)?)?;
+        Ok(running)
     }
 
     /// For its processor time.

@@ -124,8 +124,8 @@ where
     telemetry::init(config.log());
     let finished = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .on_thread_park(telemetry::write_held)
-        .on_thread_stop(telemetry::write_held)
+        .on_thread_park(telemetry::write_before_sleep)
+        .on_thread_stop(telemetry::write_before_sleep)
         .build()
         .map_err(anyhow::Error::from)
         .and_then(|runtime| {

@@ -13,7 +13,8 @@ use std::{
 };
 
 use lines::ToStderr;
-pub(crate) use lines::write_held;
+pub(crate) use lines::write_before_sleep;
+pub use lines::{ACCESS, write_at_once};
 use serde::Deserialize;
 use tracing_subscriber::{
     EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,

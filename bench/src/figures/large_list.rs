@@ -83,7 +83,7 @@ impl Figure for Reload {
             }
             Ok(())
         });
-        let sample = p99(running);
+        let sample = p99(running)?;
         coming.join().map_err(|_| anyhow::anyhow!("replacing the lists failed"))??;
         // or a proxy that reads fewer of them would look quicker
         let deadline = Instant::now() + IN_FORCE;
@@ -91,7 +91,7 @@ impl Figure for Reload {
             ensure!(Instant::now() < deadline, "not all lists came into force");
             thread::sleep(Duration::from_millis(50));
         }
-        sample
+        Ok(sample)
     }
 
     fn peer(&mut self, scene: &mut Scene) -> anyhow::Result<Option<Sample>> {

@@ -68,7 +68,7 @@ fn start(place: &Place, name: &str, address: SocketAddr, server: &str) -> anyhow
     Ok(kept)
 }
 
-/// Its access log is on, written 8 KiB at a time: ours is, where it is busy.
+/// Its access log is on, written 8 KiB at a time: ours is written several lines at a time, where it is busy.
 fn edge_server(address: SocketAddr, upstream: SocketAddr) -> String {
     format!(
         " access_log access.log combined buffer=8k flush=1s;\n \

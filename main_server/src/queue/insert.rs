@@ -77,15 +77,21 @@ impl Inserts {
         messages: &[NewMessage],
     ) -> Result<Vec<Option<OffsetDateTime>>, sqlx::Error> {
         let columns = Columns::of(messages);
-        if columns.key_hashes.is_none() && self.careful == 0 {
+        if columns.key_hashes.is_none() && !self.looks() {
             match insert_first(connection, &columns).await {
                 Err(error) if id_is_taken(&error) => self.careful = CAREFUL,
                 stored => return Ok(vec![stored?; messages.len()]),
             }
         }
-        self.careful = self.careful.saturating_sub(1);
         let stored = insert_new(connection, &columns).await?;
         Ok(messages.iter().map(|new| stored.get(&new.message.message_id).copied()).collect())
+    }
+
+    /// Whether the next statement looks for ids at once.
+    fn looks(&mut self) -> bool {
+        let looks = self.careful > 0;
+        self.careful = self.careful.saturating_sub(1);
+        looks
     }
 }
 
@@ -175,5 +181,18 @@ impl<'a> Columns<'a> {
             columns.key_fingerprints = Some(keys.map(|key| Some(key?.fingerprint.as_slice())).collect());
         }
         columns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_id_that_was_there_a_number_of_statements_look_and_no_more() {
+        let mut inserts = Inserts::default();
+        assert!(!inserts.looks());
+        inserts.careful = 2;
+        assert_eq!([(); 4].map(|()| inserts.looks()), [true, true, false, false]);
     }
 }

@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use shared::{
     identity::Name,
     serve::{Connection, SetAside},
+    telemetry::{ACCESS, write_at_once},
     traces::{TraceParent, TraceSpan},
     wire::Code,
 };
@@ -117,7 +118,7 @@ impl Arrived {
         }
         edge.metrics.answered(path, response.status(), code, elapsed);
         info!(
-            target: "access",
+            target: ACCESS,
             %request_id,
             client_id = admitted.map(Name::as_str),
             %fingerprint,
@@ -133,6 +134,9 @@ impl Arrived {
             seconds = elapsed.as_secs_f64(),
             "request"
         );
+        if code.is_some_and(refuses_the_holder) {
+            write_at_once();
+        }
         response
     }
 }
@@ -142,7 +146,7 @@ fn words(path: Option<&MatchedPath>) -> &str {
     path.map_or("(none)", MatchedPath::as_str)
 }
 
-/// Whether a code is about the certificate, so that the main server hears of it.
+/// Whether a code is about the certificate, so that the main server hears of it and its line does not wait.
 const fn refuses_the_holder(code: Code) -> bool {
     matches!(
         code,

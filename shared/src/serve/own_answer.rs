@@ -15,7 +15,10 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::{Connection, metrics::Bound};
-use crate::wire::{Code, Problem};
+use crate::{
+    telemetry::ACCESS,
+    wire::{Code, Problem},
+};
 
 /// hyper's is shorter: a status line, `content-length`, `date`, perhaps `connection`.
 const LONGEST: usize = 200;
@@ -108,7 +111,7 @@ impl OwnAnswer {
     fn tell(&self, connection: &Connection) {
         connection.reached(self.bound);
         info!(
-            target: "access",
+            target: ACCESS,
             request_id = %self.request_id,
             fingerprint = %connection.peer.certificate.fingerprint,
             remote = %connection.remote,

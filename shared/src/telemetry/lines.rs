@@ -1,39 +1,55 @@
 //! How lines reach standard error: each at once, but for those of requests, of which a busy thread writes many at once.
 //!
-//! In: lines, each whole. Out: the same lines, a thread's in their order. A thread of the runtime writes what it holds
-//! before it sleeps ([`write_held`]), before any other line, and when it holds enough: on a process that has time, a
-//! line is there as soon as its answer. Lost with a process that is killed is what its threads hold at that moment. All
-//! other lines wait for nothing, and so do those of threads that were never seen to sleep.
+//! In: lines, each whole. Out: the same lines, a thread's in their order; those of several threads need not stand in the order
+//! of their times. A thread of the runtime writes what it holds before it sleeps ([`write_before_sleep`]), before any other
+//! line, when it holds enough, and when a further line comes after a while: on a process that has time, a line is there as
+//! soon as its answer. Lost with a process that is killed is what its threads hold at that moment. All other lines wait for
+//! nothing, nor do those of threads that were never seen to sleep.
 
 use std::{
     cell::RefCell,
     io::{self, Write, stderr},
+    time::{Duration, Instant},
 };
 
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The target of lines that may wait: one for each request.
-const ACCESS: &str = "access";
-/// So many bytes of lines a thread holds at most, and one line more.
-const MOST: usize = 8 * 1024;
+pub const ACCESS: &str = "access";
+/// So many bytes of lines a thread holds at most: a pipe takes no more in one piece (`PIPE_BUF`, pipe(7)), and processes that
+/// share one shall not cut each other's lines.
+const MOST: usize = 4096;
+/// A thread that never comes to rest holds them for so long, and until its next line.
+const LONGEST: Duration = Duration::from_millis(100);
 
 thread_local! {
-    static HELD: RefCell<Held> = const { RefCell::new(Held { lines: Vec::new(), sleeps: false }) };
+    static HELD: RefCell<Held> = const { RefCell::new(Held { lines: Vec::new(), since: None, sleeps: false }) };
 }
 
 /// What a thread has yet to write.
 struct Held {
     lines: Vec<u8>,
+    /// When the first of them came.
+    since: Option<Instant>,
     /// It says so before it sleeps; else nobody would write its last lines.
     sleeps: bool,
 }
 
 /// Writes what this thread holds. For the hooks of a runtime's threads, before they sleep and when they end.
-pub(crate) fn write_held() {
+pub(crate) fn write_before_sleep() {
+    write_held(true);
+}
+
+/// Writes what this thread holds now, since a line is among it that is not to be lost.
+pub fn write_at_once() {
+    write_held(false);
+}
+
+fn write_held(sleeps: bool) {
     let _thread_ends = HELD.try_with(|held| {
         let mut held = held.borrow_mut();
-        held.sleeps = true;
+        held.sleeps |= sleeps;
         // a reader that went away is no reason to fail
         let _ = held.write_to(&mut stderr());
     });
@@ -47,17 +63,22 @@ impl Held {
         }
         let written = writer.write_all(&self.lines);
         self.lines.clear();
+        self.since = None;
         written
     }
 
-    /// Takes a line; `may_wait` for others.
-    fn take(&mut self, line: &[u8], may_wait: bool, writer: &mut impl Write) -> io::Result<()> {
-        if may_wait && self.sleeps {
-            self.lines.extend_from_slice(line);
-            return if self.lines.len() < MOST { Ok(()) } else { self.write_to(writer) };
+    /// Takes a line that came now; `may_wait` for others.
+    fn take(&mut self, line: &[u8], may_wait: bool, now: Instant, writer: &mut impl Write) -> io::Result<()> {
+        if !(may_wait && self.sleeps && line.len() < MOST) {
+            let before = self.write_to(writer);
+            return writer.write_all(line).and(before);
         }
-        let before = self.write_to(writer);
-        writer.write_all(line).and(before)
+        let has_room = self.lines.len() + line.len() <= MOST;
+        let before = if has_room { Ok(()) } else { self.write_to(writer) };
+        self.lines.extend_from_slice(line);
+        let since = *self.since.get_or_insert(now);
+        let waited = now.saturating_duration_since(since) >= LONGEST;
+        if waited { self.write_to(writer) } else { before }
     }
 }
 
@@ -83,7 +104,8 @@ impl<'a> MakeWriter<'a> for ToStderr {
 
 impl Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let taken = HELD.try_with(|held| held.borrow_mut().take(line, self.may_wait, &mut stderr()));
+        let taken =
+            HELD.try_with(|held| held.borrow_mut().take(line, self.may_wait, Instant::now(), &mut stderr()));
         // a thread that ends holds nothing any more
         taken.unwrap_or_else(|_| stderr().write_all(line))?;
         Ok(line.len())
@@ -98,37 +120,69 @@ impl Write for Writer {
 mod tests {
     use super::*;
 
-    fn held(sleeps: bool) -> (Held, Vec<u8>) {
-        (Held { lines: Vec::new(), sleeps }, Vec::new())
+    fn held(sleeps: bool) -> (Held, Vec<u8>, Instant) {
+        (Held { lines: Vec::new(), since: None, sleeps }, Vec::new(), Instant::now())
     }
 
     #[test]
     fn a_line_of_a_request_waits_for_sleep_or_for_another_line() {
-        let (mut held, mut log) = held(true);
-        held.take(b"one\n", true, &mut log).unwrap();
-        held.take(b"two\n", true, &mut log).unwrap();
+        let (mut held, mut log, now) = held(true);
+        held.take(b"one\n", true, now, &mut log).unwrap();
+        held.take(b"two\n", true, now, &mut log).unwrap();
         assert_eq!(log, b"");
-        held.take(b"error\n", false, &mut log).unwrap();
+        held.take(b"error\n", false, now, &mut log).unwrap();
         assert_eq!(log, b"one\ntwo\nerror\n");
-        held.take(b"three\n", true, &mut log).unwrap();
+        held.take(b"three\n", true, now, &mut log).unwrap();
         held.write_to(&mut log).unwrap();
         held.write_to(&mut log).unwrap();
         assert_eq!(log, b"one\ntwo\nerror\nthree\n");
     }
 
     #[test]
-    fn a_thread_that_never_sleeps_writes_each_line_and_a_busy_one_holds_a_bounded_number() {
-        let (mut held, mut log) = held(false);
-        held.take(b"one\n", true, &mut log).unwrap();
+    fn on_a_thread_that_never_sleeps_no_line_waits() {
+        let (mut held, mut log, now) = held(false);
+        held.take(b"one\n", true, now, &mut log).unwrap();
         assert_eq!(log, b"one\n");
-        held.sleeps = true;
-        let line = [&[b'x'; 99][..], b"\n"].concat();
-        for _ in 0..1000 {
-            held.take(&line, true, &mut log).unwrap();
-            assert!(held.lines.len() < MOST);
+    }
+
+    #[test]
+    fn a_thread_that_never_comes_to_rest_holds_few_lines_and_not_for_long() {
+        let (mut held, mut log, now) = held(true);
+        held.take(b"one\n", true, now, &mut log).unwrap();
+        held.take(b"two\n", true, now + LONGEST / 2, &mut log).unwrap();
+        assert_eq!(log, b"");
+        held.take(b"three\n", true, now + LONGEST, &mut log).unwrap();
+        assert_eq!(log, b"one\ntwo\nthree\n");
+        // counted from the first one that is held
+        held.take(b"four\n", true, now + LONGEST, &mut log).unwrap();
+        assert_eq!(held.lines, b"four\n");
+    }
+
+    #[test]
+    fn what_is_written_at_once_are_whole_lines_that_a_pipe_takes_in_one_piece() {
+        struct Pieces(Vec<Vec<u8>>);
+        impl Write for Pieces {
+            fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+                self.0.push(piece.to_vec());
+                Ok(piece.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
         }
-        held.write_to(&mut log).unwrap();
-        assert_eq!(log.len(), 4 + 100_000);
+        let ((mut held, _, now), mut pieces) = (held(true), Pieces(Vec::new()));
+        let line = |length: usize| [vec![b'x'; length - 1], b"\n".to_vec()].concat();
+        let lengths =
+            [100, 3996, 1, 4095, 4096, 5000, 10].into_iter().chain((0..500).map(|more| 300 + more % 7));
+        for length in lengths.clone() {
+            held.take(&line(length), true, now, &mut pieces).unwrap();
+        }
+        held.write_to(&mut pieces).unwrap();
+        assert_eq!(pieces.0.concat(), lengths.flat_map(line).collect::<Vec<_>>());
+        for piece in pieces.0 {
+            let lines = piece.split_inclusive(|byte| *byte == b'\n').count();
+            assert!(piece.ends_with(b"\n") && (piece.len() <= MOST || lines == 1), "{} bytes", piece.len());
+        }
     }
 
     #[test]
@@ -142,10 +196,10 @@ mod tests {
                 Ok(())
             }
         }
-        let (mut held, mut log) = held(true);
-        held.take(b"one\n", true, &mut Gone).unwrap();
+        let (mut held, mut log, now) = held(true);
+        held.take(b"one\n", true, now, &mut Gone).unwrap();
         assert!(held.write_to(&mut Gone).is_err());
-        held.take(b"two\n", true, &mut Gone).unwrap();
+        held.take(b"two\n", true, now, &mut Gone).unwrap();
         held.write_to(&mut log).unwrap();
         assert_eq!(log, b"two\n");
     }

@@ -61,7 +61,29 @@ fn shown(line: &str) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    #[test]
+    fn a_writer_is_made_for_the_line_that_it_writes() {
+        #[derive(Clone, Default)]
+        struct Targets(Arc<Mutex<Vec<String>>>);
+        impl<'a> MakeWriter<'a> for Targets {
+            type Writer = io::Sink;
+            fn make_writer(&'a self) -> io::Sink {
+                io::sink()
+            }
+            fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> io::Sink {
+                self.0.lock().unwrap().push(metadata.target().to_owned());
+                io::sink()
+            }
+        }
+        let targets = Targets::default();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(ToShown(targets.clone())).finish();
+        tracing::subscriber::with_default(subscriber, || tracing::info!(target: "access", "request"));
+        assert_eq!(*targets.0.lock().unwrap(), ["access"]);
+    }
 
     #[test]
     fn json_means_the_same_and_turns_nothing_around() {

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails here")]
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use local::{Stack, eventually};
 use serde_json::Value;
 
-use crate::support::{DEADLINE, Sender, options};
+use crate::support::{
+    DEADLINE, Sender, options,
+    steady::{Speaking, Steady},
+};
 
 /// The line of the request that was answered with this id.
 fn line(stack: &Stack, request_id: &str) -> Value {
@@ -52,4 +55,33 @@ fn each_request_has_one_line_with_its_bytes_and_the_time_of_each_stage_it_came_t
     let answer = sender.get("/health");
     let line = line(&stack, answer.header("x-request-id").unwrap());
     assert_eq!((&line["bytes"], &line["wait_seconds"]), (&0.into(), &Value::Null), "{line}");
+}
+
+/// From many clients at once, so that threads hold lines while they do other things.
+fn every_answer_has_one_line_at_the_end(format: &str, is_of_a_message: fn(&str) -> bool) {
+    let stack = Stack::start(options().proxy_config(&format!("[log]\nformat = '{format}'"))).unwrap();
+    let ways = [Speaking::Http1, Speaking::Http2, Speaking::Anew].repeat(4);
+    let steady = Steady::start(&Sender::new(&stack).client, &[stack.url().to_owned()], &ways, 1);
+    steady.wait_for(300);
+    let answered = steady.accepted().len();
+    stack.stop().unwrap();
+    let log = fs::read_to_string(&stack.proxies[0].process.log).unwrap();
+    let lines: Vec<_> = log.lines().filter(|line| is_of_a_message(line)).collect();
+    assert_eq!(lines.len(), answered);
+    assert_eq!(lines.iter().collect::<BTreeSet<_>>().len(), answered, "each has an id and a time of its own");
+}
+
+#[test]
+fn every_answer_has_one_line_of_text() {
+    every_answer_has_one_line_at_the_end("text", |line| {
+        line.contains("  INFO access: request request_id=") && line.contains(" status=202 ")
+    });
+}
+
+#[test]
+fn every_answer_has_one_line_of_json() {
+    every_answer_has_one_line_at_the_end("json", |line| {
+        serde_json::from_str::<Value>(line)
+            .is_ok_and(|line| line["target"] == "access" && line["status"] == 202)
+    });
 }
