@@ -2,7 +2,7 @@
 //!
 //! In: what to do. Out: its result; an error if it panicked. Why not the runtime's threads for blocking work: those
 //! have the same right to a processor as the threads that answer requests, and a revocation list of a million entries
-//! would take one of few for half a second. Nor is a processor all that it takes from them: work in many steps pauses
+//! would take one of few for a quarter of a second. Nor is a processor all that it takes from them: work in many steps pauses
 //! between them, for the sake of caches and memory.
 
 use std::{

@@ -83,8 +83,9 @@ impl Figure for Reload {
             }
             Ok(())
         });
-        let sample = p99(running)?;
+        let sample = p99(running);
         coming.join().map_err(|_| anyhow::anyhow!("replacing the lists failed"))??;
+        let sample = sample?;
         // or a proxy that reads fewer of them would look quicker
         let deadline = Instant::now() + IN_FORCE;
         while list.in_force(ours)? < to_be {

@@ -57,7 +57,7 @@ fn each_request_has_one_line_with_its_bytes_and_the_time_of_each_stage_it_came_t
     assert_eq!((&line["bytes"], &line["wait_seconds"]), (&0.into(), &Value::Null), "{line}");
 }
 
-/// From many clients at once, so that threads hold lines while they do other things.
+/// From many clients at once, so that threads have lines to hold, and none may be lost or written twice.
 fn every_answer_has_one_line_at_the_end(format: &str, is_of_a_message: fn(&str) -> bool) {
     let stack = Stack::start(options().proxy_config(&format!("[log]\nformat = '{format}'"))).unwrap();
     let ways = [Speaking::Http1, Speaking::Http2, Speaking::Anew].repeat(4);
