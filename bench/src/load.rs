@@ -256,18 +256,19 @@ impl Running {
     /// Starts one; the warm-up has begun when this returns.
     pub(crate) fn start(load: &Load) -> anyhow::Result<Self> {
         let executable = std::env::current_exe().context("cannot find out which executable this is")?;
-        let child = Command::new(executable)
+        let mut child = Command::new(executable)
             .arg("generate")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
             .spawn()
             .context("cannot start a generator")?;
+        let lines = lines_of(child.stdout.take().context("a generator without standard output")?);
+        let stdin = child.stdin.take();
         // from here on it is ended with this
-        let mut running = Self { child, stdin: None, lines: mpsc::channel().1 };
-        running.lines = lines_of(running.child.stdout.take().context("a generator without standard output")?);
-        let stdin = running.child.stdin.take().context("a generator without standard input")?;
-        writeln!(running.stdin.insert(stdin), "{}", serde_json::to_string(load)?)?;
+        let mut running = Self { child, stdin, lines };
+        let stdin = running.stdin.as_mut().context("a generator without standard input")?;
+        writeln!(stdin, "{}", serde_json::to_string(load)?)?;
         Ok(running)
     }
 

@@ -1,11 +1,9 @@
 //! A revocation list of a million entries: what it does to handshakes, and what reading it anew does to requests.
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use local::eventually;
 
 use super::handshake::handshakes;
 use crate::{
@@ -87,11 +85,8 @@ impl Figure for Reload {
         coming.join().map_err(|_| anyhow::anyhow!("replacing the lists failed"))??;
         let sample = sample?;
         // or a proxy that reads fewer of them would look quicker
-        let deadline = Instant::now() + IN_FORCE;
-        while list.in_force(ours)? < to_be {
-            ensure!(Instant::now() < deadline, "not all lists came into force");
-            thread::sleep(Duration::from_millis(50));
-        }
+        let all = || list.in_force(ours).is_ok_and(|lists| lists >= to_be).then_some(());
+        ensure!(eventually(IN_FORCE, all).is_some(), "not all lists came into force");
         Ok(sample)
     }
 

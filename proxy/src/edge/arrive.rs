@@ -104,7 +104,8 @@ impl Arrived {
         let code = response.extensions().get::<Code>().copied();
         let fingerprint = connection.peer.certificate.fingerprint;
         let admitted = admitted.map(|one| &one.client_id);
-        match (code.filter(|code| refuses_the_holder(*code)), admitted) {
+        let refused = code.filter(|code| refuses_the_holder(*code));
+        match (refused, admitted) {
             (Some(code), _) => {
                 edge.activity.refused(fingerprint, edge.authorizer.client_of(&fingerprint), code);
             }
@@ -134,7 +135,7 @@ impl Arrived {
             seconds = elapsed.as_secs_f64(),
             "request"
         );
-        if code.is_some_and(refuses_the_holder) {
+        if refused.is_some() {
             write_at_once();
         }
         response
